@@ -1,0 +1,26 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vite';
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/** SharedArrayBuffer, and so WASM threads, exist only on cross-origin isolated pages. */
+const isolation = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+};
+
+export default defineConfig({
+  root: here('web'),
+  publicDir: here('public'),
+  build: {
+    outDir: here('dist'),
+    emptyOutDir: true,
+    target: 'esnext',
+    assetsInlineLimit: 0,
+    rollupOptions: { input: { index: here('web/index.html'), host: here('web/host.html') } },
+  },
+  worker: { format: 'es' },
+  server: { headers: isolation, fs: { allow: [here('.')] } },
+  preview: { headers: isolation },
+});
