@@ -30,6 +30,46 @@ export interface LoadInfo {
   threads: number;
   bytes: number;
   plan: Plan;
+  /** For people: why this backend, a capped context, a closed cache. One sentence each. */
+  notes: string[];
+}
+
+/** One model in this browser's shard store. */
+export interface StoredModel {
+  /** Name for `deleteStored`. */
+  digest: string;
+  /** The model's name when it was stored. */
+  model: string;
+  bytes: number;
+  pieces: number;
+}
+
+/** Detail of `progress` events. */
+export interface Progress {
+  /** `header`, `probe`, `weights`, `ready`. */
+  phase: string;
+  /** One sentence for a person. */
+  text: string;
+  /** Bytes so far and in all; both 0 where the phase has no measure. */
+  loaded: number;
+  total: number;
+}
+
+/** Detail of `token` events and of `onToken`. */
+export interface TokenEvent {
+  id: number;
+  /** Text that this token completes; empty inside a character, a possible stop string, or for a control token. */
+  text: string;
+  /** Milliseconds on the page's `performance.now()` clock. */
+  at: number;
+}
+
+/** Detail of `log` events: what happened, for a person. */
+export interface LogEvent {
+  level: 'info' | 'warn' | 'error';
+  text: string;
+  /** Code of the error behind it, where there is one. */
+  code?: string;
 }
 
 export interface GenerateOptions {
@@ -50,7 +90,7 @@ export interface GenerateOptions {
   reuse?: boolean;
   /** Record this many best [id, logit] pairs of every generated token. */
   top?: number;
-  onToken?: (token: { id: number; text: string; at: number }) => void;
+  onToken?: (token: TokenEvent) => void;
   signal?: AbortSignal;
 }
 
@@ -59,13 +99,20 @@ export interface Generation {
   promptIds: number[];
   text: string;
   finishReason: 'stop' | 'length' | 'abort';
-  top?: [number, number][][];
+  /** One list per entry of `ids`, best first. */
+  top?: [id: number, logit: number][][];
+  /** The seed that was used; give it again for the same text. */
+  seed: number;
   timings: {
+    /** Prompt tokens in all, and how many of them were still in the KV cache. */
     promptTokens: number;
     cachedTokens: number;
+    /** From the call to the first token. */
     prefillMs: number;
+    /** Tokens after the first, and the time from the first to the last. */
     decodeTokens: number;
     decodeMs: number;
+    /** Time between a token and the one before: `decodeTokens` values. */
     gapsMs: number[];
   };
 }
@@ -131,7 +178,19 @@ export interface Status {
   moves: MoveReport[];
 }
 
-export type EventName = 'plan' | 'device' | 'move' | 'token' | 'log';
+/** What the listeners of `on` are given. */
+export interface EventDetails {
+  plan: Plan;
+  device: DeviceStatus;
+  move: MoveReport;
+  token: TokenEvent;
+  log: LogEvent;
+  progress: Progress;
+  /** `Status.state`, when it changes. */
+  state: string;
+}
+
+export type EventName = keyof EventDetails;
 
 export interface EdgeVisor {
   version: string;
@@ -146,5 +205,9 @@ export interface EdgeVisor {
   generate(options: GenerateOptions): Promise<Generation>;
   evaluate(options: EvaluateOptions): Promise<Evaluation>;
   status(): Promise<Status>;
-  on(event: EventName, listener: (detail: unknown) => void): () => void;
+  /** What this browser's shard store holds. */
+  stored(): Promise<StoredModel[]>;
+  deleteStored(digest: string): Promise<void>;
+  /** Returns the function that ends it. */
+  on<E extends EventName>(event: E, listener: (detail: EventDetails[E]) => void): () => void;
 }
