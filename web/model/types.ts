@@ -8,21 +8,16 @@ export interface ByteSource {
    * (codes `network`, `truncated`, `not-a-model`). Retries passing faults itself.
    */
   read(from: number, to: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /**
+   * Reads `count` runs of `length` bytes, the first at `offset`, each starting `stride` bytes after the one before:
+   * columns of a matrix, cut where the file lies. Resolves with the runs put together, `length · count` bytes.
+   * Absent where only ranges can be read; then the caller reads whole rows. Rejects as `read` does.
+   */
+  readStrided?(offset: number, stride: number, length: number, count: number, signal?: AbortSignal): Promise<Uint8Array>;
 }
 
 /** GGML tensor types that the engine computes with. */
-export type TensorType =
-  | 'F32'
-  | 'F16'
-  | 'BF16'
-  | 'Q4_0'
-  | 'Q4_1'
-  | 'Q5_0'
-  | 'Q5_1'
-  | 'Q8_0'
-  | 'Q4_K'
-  | 'Q5_K'
-  | 'Q6_K';
+export type TensorType = 'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q4_K' | 'Q5_K' | 'Q6_K';
 
 /** A tensor as it lies in the file: `rows` rows (outputs) of `cols` values (inputs), row-major. */
 export interface TensorInfo {
