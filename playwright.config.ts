@@ -1,0 +1,76 @@
+import { defineConfig, type PlaywrightTestConfig } from '@playwright/test';
+import { findBrowser } from './scripts/browsers.ts';
+
+type Project = NonNullable<PlaywrightTestConfig['projects']>[number];
+
+/** WebGPU on the processor, since test machines have no GPU; no calls home; addresses that resolve between processes. */
+const CHROMIUM_FLAGS = [
+  '--no-sandbox',
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+  '--disable-features=WebRtcHideLocalIpsWithMdns',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  // Several tabs compute at once; those in the background must not be slowed down.
+  '--disable-background-timer-throttling',
+  '--disable-backgrounding-occluded-windows',
+  '--disable-renderer-backgrounding',
+];
+
+const FIREFOX_PREFERENCES = {
+  'dom.webgpu.enabled': true,
+  'gfx.webgpu.ignore-blocklist': true,
+  'media.peerconnection.ice.obfuscate_host_addresses': false,
+  'media.peerconnection.ice.loopback': true,
+};
+
+/** Emulation that WebDriver BiDi, by which a system Firefox is driven, does not know. */
+const NO_MEDIA_EMULATION = { colorScheme: null, reducedMotion: null, forcedColors: null, contrast: null } as const;
+
+function chromiumProject(): Project[] {
+  const found = findBrowser('chromium');
+  if (!found) return [];
+  return [
+    {
+      name: 'chromium',
+      use: { browserName: 'chromium', launchOptions: { executablePath: found.path, args: CHROMIUM_FLAGS } },
+    },
+  ];
+}
+
+function firefoxProject(): Project[] {
+  const found = findBrowser('firefox');
+  if (!found) return [];
+  const launchOptions = { executablePath: found.path, firefoxUserPrefs: FIREFOX_PREFERENCES };
+  if (found.own) return [{ name: 'firefox', use: { browserName: 'firefox', launchOptions } }];
+  return [
+    {
+      name: 'firefox',
+      use: {
+        browserName: 'firefox',
+        channel: 'moz-firefox',
+        launchOptions,
+        colorScheme: null,
+        contextOptions: NO_MEDIA_EMULATION,
+      },
+    },
+  ];
+}
+
+export default defineConfig({
+  testDir: 'tests/browser',
+  testMatch: '**/*.spec.ts',
+  // One test at a time: each may use every core of the machine.
+  workers: 1,
+  fullyParallel: false,
+  forbidOnly: Boolean(process.env.CI),
+  timeout: 180_000,
+  expect: { timeout: 30_000 },
+  reporter: [['list']],
+  use: { ignoreHTTPSErrors: true, trace: 'off', screenshot: 'only-on-failure' },
+  projects: [...chromiumProject(), ...firefoxProject()],
+});

@@ -1,0 +1,109 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { createServer } from 'vite';
+import { ensureKernels, ensurePages, ROOT } from '../../../scripts/build.ts';
+import { makeModelsDirectory } from './models.ts';
+
+/** A server that runs for the tests. */
+export interface TestServer {
+  /** Origin of http on localhost, without a slash at the end. */
+  url: string;
+  /** Origin of https on localhost (self-signed); empty where there is none. */
+  secureUrl: string;
+  /** Directory that the models are served from. */
+  models: string;
+  close(): Promise<void>;
+}
+
+const silent = () => undefined;
+
+/**
+ * Starts the real server (`signaling-server/main.ts`) as a process of its own, on free ports, with the built pages and
+ * the tests' models. Pages are built first when they are not up to date, and served from a copy, so that a build
+ * meanwhile does not pull them away.
+ */
+export async function startTestServer(env: NodeJS.ProcessEnv = {}): Promise<TestServer> {
+  await ensureKernels(silent);
+  await ensurePages(silent);
+  const cache = join(ROOT, 'node_modules', '.cache');
+  mkdirSync(cache, { recursive: true });
+  const scratch = mkdtempSync(join(cache, 'test-server-'));
+  const models = makeModelsDirectory(scratch);
+  cpSync(join(ROOT, 'dist'), join(scratch, 'pages'), { recursive: true });
+  const child = spawn(
+    process.execPath,
+    [
+      ...['--import', 'tsx', 'signaling-server/main.ts', '--port', '0'],
+      ...['--models', models, '--pages', join(scratch, 'pages'), '--certificate', join(cache, 'test-certificate')],
+    ],
+    { cwd: ROOT, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  try {
+    const url = await readyUrl(child);
+    const addresses = (await (await fetch(`${url}/addresses.json`)).json()) as { https: string[] };
+    const close = async () => {
+      await stop(child);
+      rmSync(scratch, { recursive: true, force: true });
+    };
+    return { url, secureUrl: addresses.https.at(-1) ?? '', models, close };
+  } catch (error) {
+    await stop(child);
+    rmSync(scratch, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Origin from the server's `ready` line; rejects with what it said when it ends before. */
+function readyUrl(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const said: string[] = [];
+    createInterface({ input: child.stdout! }).on('line', (line) => {
+      said.push(line);
+      const match = line.match(/^ready (\S+)\/host\.html$/);
+      if (match?.[1]) resolve(match[1]);
+    });
+    child.once('close', () => reject(new Error(`The server ended before it was ready:\n${said.join('\n')}`)));
+  });
+}
+
+function stop(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) resolve();
+    else {
+      child.once('close', () => resolve());
+      child.kill();
+    }
+  });
+}
+
+/**
+ * Starts Vite's dev server on a free port with the repository as its root, so that a test page may import any source:
+ * `/web/device/webgpu/backend.ts`, `/shaders/x.wgsl?raw`, `/tests/browser/kernels/page.html`.
+ */
+export async function startViteServer(): Promise<Pick<TestServer, 'url' | 'close'>> {
+  if (existsSync(join(ROOT, 'wasm-cpu', 'build.ts'))) await ensureKernels(silent);
+  const cache = join(ROOT, 'node_modules', '.cache');
+  mkdirSync(cache, { recursive: true });
+  const cacheDir = mkdtempSync(join(cache, 'test-vite-'));
+  const vite = await createServer({
+    configFile: join(ROOT, 'vite.config.ts'),
+    root: ROOT,
+    cacheDir,
+    appType: 'mpa',
+    logLevel: 'warn',
+    clearScreen: false,
+    // All sources are looked through for packages at the start: one found later would reload the page under the test.
+    optimizeDeps: { entries: ['web/**/*.ts', 'tests/browser/**/*.ts', '!**/*.spec.ts', '!tests/browser/support/**'] },
+    server: { port: 0, strictPort: false, hmr: false, watch: null, host: 'localhost' },
+  });
+  await vite.listen();
+  const url = vite.resolvedUrls?.local[0]?.replace(/\/$/, '');
+  if (!url) throw new Error('Vite did not say where it listens.');
+  const close = async () => {
+    await vite.close();
+    rmSync(cacheDir, { recursive: true, force: true });
+  };
+  return { url, close };
+}
