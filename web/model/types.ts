@@ -13,7 +13,13 @@ export interface ByteSource {
    * columns of a matrix, cut where the file lies. Resolves with the runs put together, `length · count` bytes.
    * Absent where only ranges can be read; then the caller reads whole rows. Rejects as `read` does.
    */
-  readStrided?(offset: number, stride: number, length: number, count: number, signal?: AbortSignal): Promise<Uint8Array>;
+  readStrided?(
+    offset: number,
+    stride: number,
+    length: number,
+    count: number,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array>;
 }
 
 /** GGML tensor types that the engine computes with. */
