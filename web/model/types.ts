@@ -100,6 +100,8 @@ export interface Catalogue {
   matrix(role: MatrixRole, layer: number): TensorInfo;
   /** Undefined where the architecture has no such vector. */
   vector(role: VectorRole, layer: number): TensorInfo | undefined;
+  /** For people: what was limited, such as the context by a sliding window. */
+  notes?: string[];
 }
 
 /**
