@@ -1,0 +1,263 @@
+/** Model files over HTTP, by ranges, through passing faults of the network. */
+import { checkRange, joinSources, splitName, splitSiblings } from './sources.ts';
+import { type ByteSource, ModelError } from './types.ts';
+
+export interface HttpOptions {
+  /** First wait after a fault; doubles with every fault in a row. */
+  retryDelayMs?: number;
+  /** A connection that brings nothing for so long counts as broken. */
+  stallMs?: number;
+  signal?: AbortSignal;
+}
+
+const RETRY_DELAY_MS = 250;
+const MAX_RETRY_DELAY_MS = 8000;
+const STALL_MS = 30_000;
+/** Faults in a row, without progress between them, before giving up. */
+const MAX_FAULTS = 6;
+/** Bytes that count as progress: a server that sends a crumb before every fault must not keep us here for ever. */
+const PROGRESS_BYTES = 16 * 1024;
+/** First bytes of a file, read to learn its size and whether it is a web page. */
+const PROBE_BYTES = 512;
+
+/** A fault that may pass: worth another try. */
+class PassingFault extends Error {}
+
+/**
+ * A source over a URL that allows ranges. Asks once for the first bytes to learn the size.
+ * Rejects with ModelError: `network` (not found, not allowed, unreachable, no ranges), `not-a-model` (a web page).
+ */
+export async function httpSource(url: string | URL, options: HttpOptions = {}): Promise<ByteSource> {
+  const address = String(url);
+  const name = nameOf(address);
+  const { size, tag } = await probe(address, name, options);
+  const source: ByteSource = {
+    name,
+    size,
+    async read(from, to, signal) {
+      checkRange(source, from, to);
+      const out = new Uint8Array(to - from);
+      if (from === to) return out;
+      let at = 0;
+      await retrying({ ...options, signal: signal ?? options.signal }, name, async (attempt) => {
+        const before = at;
+        const response = await attempt.fetch(address, from + at, to);
+        checkPartial(response, name, from + at, size, tag);
+        await attempt.body(response, (chunk) => {
+          // More than was asked for would be a server's mistake; what is ours of it is still right.
+          const part = chunk.subarray(0, out.length - at);
+          out.set(part, at);
+          at += part.length;
+          if (at - before >= PROGRESS_BYTES) attempt.progress();
+        });
+        if (at < out.length) throw new PassingFault(`the connection ended ${out.length - at} bytes early`);
+      });
+      return out;
+    },
+  };
+  return source;
+}
+
+/**
+ * The source of a model at a URL. A split model (`-00001-of-00003.gguf`) is opened whole, from the address of any of
+ * its files. Rejects as {@link httpSource}, or `network` with the name of the part that is missing.
+ */
+export async function urlSource(url: string | URL, options: HttpOptions = {}): Promise<ByteSource> {
+  const address = new URL(url, globalThis.location?.href);
+  const slash = address.pathname.lastIndexOf('/') + 1;
+  const split = splitName(address.pathname.slice(slash));
+  if (!split || split.count === 1) return httpSource(address, options);
+  const parts = splitSiblings(split).map((name) => {
+    const sibling = new URL(address);
+    sibling.pathname = address.pathname.slice(0, slash) + name;
+    return httpSource(sibling, options);
+  });
+  return joinSources(await Promise.all(parts));
+}
+
+function nameOf(address: string): string {
+  const last = address.split(/[?#]/)[0]!.split('/').at(-1) || address;
+  try {
+    return decodeURIComponent(last);
+  } catch {
+    return last;
+  }
+}
+
+/** Learns the size and the version of a file from a small range. */
+function probe(address: string, name: string, options: HttpOptions): Promise<{ size: number; tag: string | null }> {
+  return retrying(options, name, async (attempt) => {
+    const response = await attempt.fetch(address, 0, PROBE_BYTES);
+    const tag = response.headers.get('etag');
+    if (response.status === 416) return { size: 0, tag };
+    if (/^text\/html\b/i.test(response.headers.get('content-type') ?? '')) {
+      await response.body?.cancel();
+      throw new ModelError(
+        'not-a-model',
+        `${name} is a web page, not a model. Use the address of the .gguf file itself (on Hugging Face: the "download" link).`,
+      );
+    }
+    if (response.status !== 206) {
+      await response.body?.cancel();
+      throw new ModelError(
+        'network',
+        `The server of ${name} does not allow reading parts of a file (HTTP ranges). Download the file and pick it here.`,
+      );
+    }
+    await attempt.body(response, () => {});
+    const total = /\/(\d+)\s*$/.exec(response.headers.get('content-range') ?? '')?.[1];
+    return { size: total === undefined ? await attempt.length(address) : Number(total), tag };
+  });
+}
+
+/** Checks that a response is the range asked for, of the same file as before. */
+function checkPartial(response: Response, name: string, from: number, size: number, tag: string | null): void {
+  const changed = () =>
+    new ModelError('network', `${name} was changed on its server while it was read. Load the model again.`);
+  if (response.status === 416) throw changed();
+  if (response.status !== 206) throw new PassingFault('the server sent the whole file instead of a range');
+  if (tag !== null && response.headers.get('etag') !== null && response.headers.get('etag') !== tag) throw changed();
+  const range = /^bytes (\d+)-\d+\/(\d+|\*)/.exec(response.headers.get('content-range') ?? '');
+  if (!range) return;
+  if (range[2] !== '*' && Number(range[2]) !== size) throw changed();
+  if (Number(range[1]) !== from) throw new PassingFault('the server sent another range than was asked for');
+}
+
+/** One try: requests that break off when nothing comes, and the means to say that something did. */
+interface Attempt {
+  /** Asks for [from, to). Resolves with a 200, 206 or 416; throws PassingFault or ModelError otherwise. */
+  fetch(address: string, from: number, to: number): Promise<Response>;
+  /** Gives the body piece by piece. */
+  body(response: Response, use: (chunk: Uint8Array) => void): Promise<void>;
+  /** Content length by HEAD, for servers that keep `Content-Range` from other origins. */
+  length(address: string): Promise<number>;
+  progress(): void;
+}
+
+async function retrying<T>(options: HttpOptions, name: string, run: (attempt: Attempt) => Promise<T>): Promise<T> {
+  const { signal } = options;
+  let faults = 0;
+  for (;;) {
+    signal?.throwIfAborted();
+    const watch = stallWatch(options.stallMs ?? STALL_MS, signal);
+    try {
+      return await run(
+        makeAttempt(name, watch, () => {
+          faults = 0;
+        }),
+      );
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (error instanceof ModelError) throw error;
+      faults++;
+      if (faults >= MAX_FAULTS) {
+        const why = watch.stalled ? 'nothing came for too long' : reason(error);
+        throw new ModelError(
+          'network',
+          `${name} could not be read: ${why}. Check the connection and the address; a server of another site must also allow this page (CORS).`,
+          { cause: error },
+        );
+      }
+      const delay = Math.min(MAX_RETRY_DELAY_MS, (options.retryDelayMs ?? RETRY_DELAY_MS) * 2 ** (faults - 1));
+      await sleep(delay * (0.75 + Math.random() / 2), signal);
+    } finally {
+      watch.stop();
+    }
+  }
+}
+
+function makeAttempt(name: string, watch: StallWatch, progress: () => void): Attempt {
+  const request = async (address: string, init: RequestInit): Promise<Response> => {
+    watch.alive();
+    // The browser's cache takes one request of a URL at a time, and pieces have their own store.
+    const response = await fetch(address, { ...init, cache: 'no-store', signal: watch.signal });
+    watch.alive();
+    const { status } = response;
+    if (response.ok || status === 416) return response;
+    await response.body?.cancel();
+    if (status >= 500 || status === 408 || status === 429) throw new PassingFault(`the server answered ${status}`);
+    if (status === 404 || status === 410) {
+      throw new ModelError(
+        'network',
+        `There is no file ${name} at ${shorten(address)} (${status}). Check the address.`,
+      );
+    }
+    if (status === 401 || status === 403) {
+      throw new ModelError(
+        'network',
+        `The server does not hand out ${name} without a login or permission (${status}).`,
+      );
+    }
+    throw new ModelError('network', `The server refused ${name} (${status}).`);
+  };
+  return {
+    progress,
+    fetch: (address, from, to) => request(address, { headers: { Range: `bytes=${from}-${to - 1}` } }),
+    async body(response, use) {
+      const reader = response.body?.getReader();
+      if (!reader) return;
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        watch.alive();
+        use(value);
+      }
+    },
+    async length(address) {
+      const response = await request(address, { method: 'HEAD' });
+      const length = response.headers.get('content-length');
+      if (length === null) throw new ModelError('network', `The server does not say how long ${name} is.`);
+      return Number(length);
+    },
+  };
+}
+
+interface StallWatch {
+  readonly signal: AbortSignal;
+  readonly stalled: boolean;
+  alive(): void;
+  stop(): void;
+}
+
+/** A signal that aborts when `alive` has not been called for `ms`, or when `outer` does. */
+function stallWatch(ms: number, outer: AbortSignal | undefined): StallWatch {
+  const own = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let stalled = false;
+  return {
+    signal: outer ? AbortSignal.any([outer, own.signal]) : own.signal,
+    get stalled() {
+      return stalled;
+    },
+    alive() {
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        stalled = true;
+        own.abort();
+      }, ms);
+    },
+    stop: () => clearTimeout(timer),
+  };
+}
+
+function reason(error: unknown): string {
+  return error instanceof PassingFault ? error.message : 'the connection failed';
+}
+
+function shorten(address: string): string {
+  return address.length > 120 ? `${address.slice(0, 120)}…` : address;
+}
+
+function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    signal?.addEventListener('abort', stop, { once: true });
+  });
+}
