@@ -139,7 +139,7 @@ export function createReferenceBackend(options: ReferenceOptions): Backend {
   const kv = new Map<string, KvHead>();
   let embedding: PlacedTile[] = [];
   let head: PlacedTile[] = [];
-  let headNorm = new Float32Array(dim);
+  let headNorm: Float32Array = new Float32Array(dim);
   let residual = new Float64Array(0);
   let partial = new Float64Array(0);
 
@@ -197,7 +197,7 @@ export function createReferenceBackend(options: ReferenceOptions): Backend {
     const v = project('v', kvHeads.length);
     const eachHead = (y: Float64Array, norm: Float32Array | undefined) => {
       for (let start = 0; start < y.length; start += headDim) {
-        let one = y.slice(start, start + headDim);
+        let one: Float64Array = y.slice(start, start + headDim);
         if (norm) one = rmsNorm(one, norm, hyper.normEpsilon);
         rope(one, position, hyper);
         y.set(one, start);

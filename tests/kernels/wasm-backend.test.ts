@@ -1,0 +1,149 @@
+/** The WASM kernels against the float64 reference: every kind of tile, odd shapes, both SIMD variants bit for bit. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import type { Backend, Step, StepOp } from '../../web/device/backend.ts';
+import { createWasmBackend } from '../../web/device/wasm/index.ts';
+import type { HyperParameters } from '../../web/model/types.ts';
+import { type RandomShape, randomModel, relativeError, type TileKind } from './random-model.ts';
+import { createReferenceBackend } from './reference-backend.ts';
+
+/**
+ * Both sides round activations alike; what is left is f32 against float64 sums, and now and then a value so close to
+ * half a unit that the two round it apart: one unit is 2^-14 of its block's largest, and blocks here are few.
+ */
+const TOLERANCE = 3e-4;
+const CONTEXT = 96;
+const MAX_BATCH = 32;
+
+const module = (name: string) =>
+  new WebAssembly.Module(readFileSync(new URL(`../../wasm-cpu/build/${name}.wasm`, import.meta.url)));
+
+const wasm = (hyper: HyperParameters, plain: boolean) =>
+  createWasmBackend({
+    ...{ hyper, context: CONTEXT, maxBatch: MAX_BATCH, threads: 1, plain },
+    module: module(plain ? 'plain' : 'relaxed'),
+  });
+
+const reference = (hyper: HyperParameters) =>
+  createReferenceBackend({ hyper, context: CONTEXT, maxBatch: MAX_BATCH, rounding: true });
+
+const SMALL: RandomShape = { layers: 2, dim: 64, heads: 4, kvHeads: 2, headDim: 16, ffn: 96, vocab: 70 };
+const GROUPED: RandomShape = { layers: 2, dim: 192, heads: 3, kvHeads: 1, headDim: 64, ffn: 160, vocab: 101 };
+const WIDE_HEADS: RandomShape = { ...SMALL, dim: 96, heads: 6, kvHeads: 6, headDim: 80, ffn: 32, ropeLayout: 'halves' };
+const QWEN: RandomShape = {
+  ...SMALL,
+  heads: 4,
+  kvHeads: 4,
+  headDim: 40,
+  ropeLayout: 'halves',
+  bias: true,
+  headNorm: true,
+};
+const PART_ROPE: RandomShape = { ...SMALL, ropeDims: 8 };
+
+const wholeToken = (layers: number): StepOp[] => [
+  { op: 'embed' },
+  ...Array.from({ length: layers }, (_, layer): StepOp[] => [
+    { op: 'attention', layer },
+    { op: 'merge' },
+    { op: 'ffn', layer },
+    { op: 'merge' },
+  ]).flat(),
+];
+
+async function compare(shape: RandomShape, kinds: TileKind[], pieces = 1): Promise<void> {
+  const model = randomModel(shape, kinds, pieces, 7);
+  const [relaxed, plain] = [await wasm(model.hyper, false), await wasm(model.hyper, true)];
+  const exact = reference(model.hyper);
+  for (const backend of [relaxed, plain, exact]) await model.install(backend);
+  let position = 0;
+  for (const count of [5, 1, 32, 2, 1]) {
+    const ids = Uint32Array.from({ length: count }, (_, t) => (17 * (position + t) + 3) % shape.vocab);
+    const step: Step = {
+      position,
+      count,
+      ids,
+      ops: [...wholeToken(shape.layers), { op: 'head', positions: 'all' }],
+      output: 'logits',
+    };
+    const expected = await exact.run(step);
+    const actual = (await relaxed.run(step)).slice();
+    expect(relativeError(actual, expected), `count ${count}`).toBeLessThan(TOLERANCE);
+    expect((await plain.run(step)).slice(), 'plain and relaxed SIMD are bit-equal').toEqual(actual);
+    position += count;
+  }
+  await compareKv(relaxed, exact, shape, position);
+}
+
+async function compareKv(a: Backend, b: Backend, shape: RandomShape, positions: number): Promise<void> {
+  for (let head = 0; head < shape.kvHeads; head++) {
+    const [x, y] = [await a.readKv(0, head, 0, positions), await b.readKv(0, head, 0, positions)];
+    const values = (ints: Int16Array, scales: Float32Array) =>
+      Float32Array.from(ints, (q, i) => q * scales[Math.floor(i / shape.headDim)]);
+    expect(relativeError(values(x.k, x.kScales), values(y.k, y.kScales))).toBeLessThan(TOLERANCE);
+    expect(relativeError(values(x.v, x.vScales), values(y.v, y.vScales))).toBeLessThan(TOLERANCE);
+  }
+}
+
+describe('every kind of tile', () => {
+  for (const kind of ['q4', 'q8', 'q8-16', 'q8-mins', 'f32', 'f16', 'bf16'] as const) {
+    test(kind, () => compare(SMALL, [kind]));
+    test(`${kind} in three tiles a matrix`, () => compare(GROUPED, [kind], 3));
+  }
+  test('mixed kinds', () => compare(GROUPED, ['q4', 'q8', 'f16', 'q8-16', 'bf16', 'q8-mins', 'f32', 'q8'], 2));
+});
+
+describe('shapes', () => {
+  test('grouped heads, rows that are no multiple of 4', () =>
+    compare(GROUPED, ['q4', 'q4', 'q4', 'q4', 'q4', 'q4', 'q4', 'q8']));
+  test('heads wider than 64, half-split rope, one block of FFN', () => compare(WIDE_HEADS, ['q4']));
+  test('biases and head norms', () => compare(QWEN, ['q8', 'q4']));
+  test('rope on a part of the head', () => compare(PART_ROPE, ['q4']));
+});
+
+test('prefill in one batch and token by token give the same bits', async () => {
+  const model = randomModel(GROUPED, ['q4', 'q8', 'q4', 'q4', 'f16', 'q4'], 2, 3);
+  const [batched, single] = [await wasm(model.hyper, false), await wasm(model.hyper, false)];
+  for (const backend of [batched, single]) await model.install(backend);
+  const ids = Uint32Array.from({ length: 9 }, (_, t) => 7 * t + 1);
+  const ops: StepOp[] = [...wholeToken(GROUPED.layers), { op: 'head', positions: 'last' }];
+  const whole = (await batched.run({ position: 0, count: 9, ids, ops, output: 'logits' })).slice();
+  let last = new Float32Array(0);
+  for (let t = 0; t < 9; t++) {
+    last = (await single.run({ position: t, count: 1, ids: ids.subarray(t), ops, output: 'logits' })).slice();
+  }
+  expect(last).toEqual(whole);
+});
+
+test('a layer split over two members gives partial sums that add up', async () => {
+  const model = randomModel(SMALL, ['q4'], 1, 5);
+  const whole = await wasm(model.hyper, false);
+  await model.install(whole);
+  const residual = Float32Array.from({ length: SMALL.dim }, (_, i) => Math.sin(i));
+  const step: Step = { position: 0, count: 1, residual, ops: [{ op: 'ffn', layer: 0 }], output: 'partial' };
+  const partial = (await whole.run(step)).slice();
+  const merged = (await whole.run({ ...step, ops: [...step.ops, { op: 'merge' }], output: 'residual' })).slice();
+  expect(merged).toEqual(residual.map((v, i) => v + partial[i]));
+  const added = (await whole.run({ ...step, add: partial, ops: [], output: 'residual' })).slice();
+  expect(added).toEqual(merged);
+});
+
+test('memory is given back', async () => {
+  const model = randomModel(SMALL, ['q4'], 1, 5);
+  const backend = await wasm(model.hyper, false);
+  await model.install(backend);
+  const before = backend.memory();
+  expect(before.weights).toBeGreaterThan(0);
+  const tile = await backend.addTile('q', { rows: 4, cols: 32, kind: 'f32', values: new Float32Array(128) });
+  expect(backend.memory().weights).toBe(before.weights + tile.bytes);
+  backend.dropTile(tile);
+  backend.setLayer(1, undefined);
+  expect(backend.memory().weights).toBe(before.weights);
+  expect(backend.memory().kv).toBe(before.kv / 2);
+});
+
+test('a step outside the context is refused', async () => {
+  const model = randomModel(SMALL, ['q4'], 1, 5);
+  const backend = await wasm(model.hyper, false);
+  await expect(backend.run({ position: CONTEXT, count: 1, ops: [], output: 'none' })).rejects.toThrow(/context of 96/);
+});

@@ -1,0 +1,88 @@
+// Runs a step's program on any number of threads: every thread walks the same list of operations, takes pieces of
+// each until none are left, and meets the others at a barrier where the next operation needs the result.
+import { attention } from './attention';
+import { embed } from './embed';
+import {
+  CONTROL, C_BARRIER_COUNT, C_BARRIER_GENERATION, C_OPS, C_PROGRAM, C_SLEEPERS, C_THREADS, C_TICKET, OP_BYTES, fieldInt,
+} from './layout';
+import { matmulFloat } from './matmul-float';
+import { matmulQ4 } from './matmul-q4';
+import { matmulQ8 } from './matmul-q8';
+import { clear, merge, normQuantize } from './norm';
+import { quantize, siluQuantize } from './quantize';
+import { ropeAndKeep } from './rope';
+
+/** Turns of a waiting loop before a thread sleeps: about 30 µs, longer than any wait between threads that all run. */
+const SPINS: i32 = 20000;
+
+/** Waits until the word at `address` is no longer `value`. */
+function waitWhile(address: usize, value: i32): void {
+  for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(address) != value) return;
+  atomic.add<i32>(CONTROL + C_SLEEPERS, 1);
+  while (atomic.load<i32>(address) == value) atomic.wait<i32>(address, value, -1);
+  atomic.sub<i32>(CONTROL + C_SLEEPERS, 1);
+}
+
+function barrier(threads: i32): void {
+  const generation = atomic.load<i32>(CONTROL + C_BARRIER_GENERATION);
+  if (atomic.add<i32>(CONTROL + C_BARRIER_COUNT, 1) == threads - 1) {
+    atomic.store<i32>(CONTROL + C_BARRIER_COUNT, 0);
+    atomic.add<i32>(CONTROL + C_BARRIER_GENERATION, 1);
+    if (atomic.load<i32>(CONTROL + C_SLEEPERS) > 0) atomic.notify(CONTROL + C_BARRIER_GENERATION, -1);
+  } else {
+    waitWhile(CONTROL + C_BARRIER_GENERATION, generation);
+  }
+}
+
+function execute(op: usize, thread: i32): void {
+  switch (fieldInt(op, 0)) {
+    case 1: embed(op); break;
+    case 2: merge(op); break;
+    case 3: normQuantize(op); break;
+    case 4: matmulQ4(op); break;
+    case 5: matmulQ8(op); break;
+    case 6: matmulFloat(op); break;
+    case 7: ropeAndKeep(op); break;
+    case 8: attention(op, thread); break;
+    case 9: quantize(op); break;
+    case 10: siluQuantize(op); break;
+    case 11: clear(op); break;
+    default: unreachable();
+  }
+}
+
+function walk(thread: i32): void {
+  const threads = load<i32>(CONTROL + C_THREADS);
+  const ops = load<i32>(CONTROL + C_OPS);
+  let op = <usize>load<u32>(CONTROL + C_PROGRAM);
+  for (let i = 0; i < ops; i++) {
+    execute(op, thread);
+    // Field 1: the next operation needs what this one made.
+    if (ASC_FEATURE_THREADS) if (threads > 1 && fieldInt(op, 1)) barrier(threads);
+    op += OP_BYTES;
+  }
+}
+
+/** Runs the program that the control block names, as thread 0; returns when all threads are through. */
+export function run(): void {
+  if (ASC_FEATURE_THREADS) {
+    if (load<i32>(CONTROL + C_THREADS) > 1) {
+      atomic.add<i32>(CONTROL + C_TICKET, 1);
+      atomic.notify(CONTROL + C_TICKET, -1);
+    }
+  }
+  walk(0);
+}
+
+/** The life of a helper thread: waits for a ticket, walks the program, waits again. Ends when the program is 0. */
+export function serve(thread: i32): void {
+  if (ASC_FEATURE_THREADS) {
+    let ticket = 0;
+    for (;;) {
+      waitWhile(CONTROL + C_TICKET, ticket);
+      ticket = atomic.load<i32>(CONTROL + C_TICKET);
+      if (load<i32>(CONTROL + C_PROGRAM) == 0) return;
+      walk(thread);
+    }
+  }
+}

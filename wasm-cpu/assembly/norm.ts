@@ -1,0 +1,73 @@
+import { A_F32, A_N, count, field, fieldFloat, fieldInt, take } from './layout';
+import { quantizeBlock } from './quantize';
+import { sum4 } from './simd';
+
+/** y = x · weight / sqrt(mean(x²) + ε) over n values, n a multiple of 4; x and y may be the same. */
+export function rmsNorm(x: usize, y: usize, weight: usize, n: i32, epsilon: f32): void {
+  const bytes = <usize>(n << 2);
+  let squares = f32x4.splat(0);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const v = v128.load(x + i);
+    squares = f32x4.add(squares, f32x4.mul(v, v));
+  }
+  const factor = f32x4.splat(<f32>1.0 / sqrt<f32>(sum4(squares) / <f32>n + epsilon));
+  for (let i: usize = 0; i < bytes; i += 16) {
+    v128.store(y + i, f32x4.mul(f32x4.mul(v128.load(x + i), factor), v128.load(weight + i)));
+  }
+}
+
+/** Zeroes; for a member that owns nothing of a matrix. Fields: 2 address, 3 bytes a position. One unit a position. */
+export function clear(op: usize): void {
+  const bytes = field(op, 3);
+  const total = count();
+  for (;;) {
+    const t = take(op, 1);
+    if (t >= total) break;
+    memory.fill(field(op, 2) + <usize>t * bytes, 0, bytes);
+  }
+}
+
+/** residual += partial. Fields: 2 residual, 3 partial, 4 dim. One unit a position. */
+export function merge(op: usize): void {
+  const bytes = <usize>(fieldInt(op, 4) << 2);
+  const total = count();
+  for (;;) {
+    const t = take(op, 1);
+    if (t >= total) break;
+    const residual = field(op, 2) + <usize>t * bytes;
+    const partial = field(op, 3) + <usize>t * bytes;
+    for (let i: usize = 0; i < bytes; i += 16) {
+      v128.store(residual + i, f32x4.add(v128.load(residual + i), v128.load(partial + i)));
+    }
+  }
+}
+
+/**
+ * RMS norm of the residual stream, quantized into an activations record; with a partial, residual += partial first.
+ * Fields: 2 residual, 3 partial or 0, 4 weight, 5 record, 6 epsilon (f32), 7: 1 = only the last position, into slot 0.
+ */
+export function normQuantize(op: usize): void {
+  const record = field(op, 5);
+  const n = load<i32>(record, A_N);
+  const bytes = <usize>(n << 2);
+  const partialBase = field(op, 3);
+  const last = fieldInt(op, 7);
+  const total = count();
+  for (;;) {
+    const t = take(op, 1);
+    if (t >= total) break;
+    const residual = field(op, 2) + <usize>t * bytes;
+    if (partialBase) {
+      const partial = partialBase + <usize>t * bytes;
+      for (let i: usize = 0; i < bytes; i += 16) {
+        v128.store(residual + i, f32x4.add(v128.load(residual + i), v128.load(partial + i)));
+      }
+    }
+    if (last && t != total - 1) continue;
+    const slot = last ? 0 : t;
+    const values = <usize>load<u32>(record, A_F32) + <usize>slot * bytes;
+    rmsNorm(residual, values, field(op, 4), n, fieldFloat(op, 6));
+    const blocks = n >> 5;
+    for (let b = 0; b < blocks; b++) quantizeBlock(values + <usize>(b << 7), record, slot, b);
+  }
+}

@@ -1,0 +1,332 @@
+/** The WASM backend: wasm-cpu's kernels on one or more threads over one memory. */
+import type { Backend, BackendOptions, KvSlice, LayerShare, PlacedTile, Step, Tile, TileData } from '../backend.ts';
+import { DeviceError } from '../backend.ts';
+import { compileKernels, INITIAL_PAGES, instantiateKernels, MAXIMUM_PAGES, wasmFeatures } from './kernels.ts';
+import { createMemory, type WasmMemory } from './memory.ts';
+import { packedBytes, packTile } from './pack.ts';
+import { compileProgram, OP_FIELDS, type ResidentLayer, type WasmTile } from './program.ts';
+import { createScratch, type Scratch } from './scratch.ts';
+
+/** Word offsets in the control block; see wasm-cpu/assembly/layout.ts. */
+const CONTROL = 1024 >> 2;
+const POSITION = CONTROL;
+const COUNT = CONTROL + 1;
+const TICKET = CONTROL + 2;
+const PROGRAM = CONTROL + 3;
+const OPS = CONTROL + 4;
+const THREADS = CONTROL + 5;
+/** Below lie the control block and the kernels' constants. */
+const FIRST_FREE = 8192;
+const TAKEN = OP_FIELDS - 1;
+
+export interface WasmOptions extends BackendOptions {
+  /** 1 or more; capped to 1 where memory cannot be shared. */
+  threads: number;
+  /** Forces plain SIMD; for tests. */
+  plain?: boolean;
+  /** Compiled kernels, where they cannot be fetched. Must match `threads` and `plain`. */
+  module?: WebAssembly.Module;
+}
+
+interface KvHead {
+  at: number;
+  record: [k: number, v: number, kScales: number, vScales: number];
+}
+
+/** Rejects with DeviceError `unsupported` without WASM SIMD, `memory` when the scratch does not fit. */
+export async function createWasmBackend(options: WasmOptions): Promise<Backend> {
+  const { hyper, context, maxBatch } = options;
+  const features = wasmFeatures();
+  if (!features.simd) {
+    throw new DeviceError('unsupported', 'This browser has no WebAssembly SIMD. Update it to compute here.');
+  }
+  const threads = features.threads ? Math.max(1, options.threads) : 1;
+  const relaxed = features.relaxed && !options.plain;
+  const module = options.module ?? (await compileKernels(relaxed, threads > 1));
+  const raw = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: MAXIMUM_PAGES, shared: threads > 1 });
+  const kernels = instantiateKernels(module, raw);
+  const memory = createMemory(raw, FIRST_FREE);
+  const helpers = await startHelpers(module, raw, threads);
+  memory.i32()[THREADS] = threads;
+
+  const layers = new Map<number, ResidentLayer>();
+  const kv = new Map<string, KvHead>();
+  let embedding: PlacedTile[] = [];
+  let head = { tiles: [] as PlacedTile[], norm: 0, rows: 0 };
+  let logits = { at: 0, positions: 0 };
+  let scratch: Scratch | undefined;
+  let scratchKey = '';
+  const programs = new Map<string, { at: number; ops: number }>();
+  let weightBytes = 0;
+  let kvBytes = 0;
+  let reportLost: (why: string) => void = () => {};
+  const lost = new Promise<string>((resolve) => {
+    reportLost = resolve;
+  });
+
+  const residentLayer = (layer: number): ResidentLayer => {
+    const found = layers.get(layer);
+    if (!found) throw new Error(`this device holds no share of layer ${layer}`);
+    return found;
+  };
+
+  function forgetPrograms(): void {
+    for (const { at } of programs.values()) memory.free(at);
+    programs.clear();
+  }
+
+  function floats(values: Float32Array): number {
+    const at = memory.allocate(values.byteLength);
+    memory.f32().set(values, at >> 2);
+    return at;
+  }
+
+  function currentScratch(): Scratch {
+    let heads = 0;
+    let kvHeads = 0;
+    let ffn = 0;
+    for (const { share } of layers.values()) {
+      heads = Math.max(heads, share.qToKv.length);
+      kvHeads = Math.max(kvHeads, share.kvHeads.length);
+      ffn = Math.max(ffn, share.ffn);
+    }
+    const key = `${heads}/${kvHeads}/${ffn}`;
+    if (scratch && key === scratchKey) return scratch;
+    // The residual stream lives from step to step: it moves with the scratch.
+    const size = maxBatch * hyper.dim;
+    const residual = scratch && memory.f32().slice(scratch.residual >> 2, (scratch.residual >> 2) + size);
+    scratch?.free();
+    const sizes = { maxBatch, dim: hyper.dim, headDim: hyper.headDim, ropeDims: hyper.rope.dims, context, threads };
+    scratch = createScratch(memory, { ...sizes, heads, kvHeads, ffn });
+    if (residual) memory.f32().set(residual, scratch.residual >> 2);
+    scratchKey = key;
+    return scratch;
+  }
+
+  function ensureLogits(positions: number): void {
+    if (logits.positions >= positions) return;
+    if (logits.at) memory.free(logits.at);
+    logits = { at: memory.allocate(16 * Math.ceil(head.rows / 4) * positions), positions };
+    forgetPrograms();
+  }
+
+  function program(step: Step): { at: number; ops: number } {
+    const buffers = currentScratch();
+    const key = step.ops
+      .map((op) => `${op.op}${'layer' in op ? op.layer : ''}${'positions' in op ? op.positions : ''}`)
+      .join();
+    const known = programs.get(key);
+    if (known) return known;
+    const words = compileProgram(step.ops, {
+      ...{ hyper, threads, scratch: buffers, layer: residentLayer },
+      ...{ embedding, head, logits: logits.at },
+    });
+    const made = { at: memory.allocate(Math.max(4, words.byteLength)), ops: words.length / OP_FIELDS };
+    memory.i32().set(words, made.at >> 2);
+    programs.set(key, made);
+    return made;
+  }
+
+  function writeRopeTable(at: number, position: number, count: number): void {
+    const { dims, frequencies, magnitude } = hyper.rope;
+    const half = dims / 2;
+    const table = memory.f32();
+    for (let t = 0; t < count; t++) {
+      const base = (at >> 2) + t * dims;
+      for (let i = 0; i < half; i++) {
+        const angle = (position + t) * frequencies[i];
+        table[base + i] = Math.cos(angle) * magnitude;
+        table[base + half + i] = Math.sin(angle) * magnitude;
+      }
+    }
+  }
+
+  async function run(step: Step): Promise<Float32Array> {
+    const { position, count, ops } = step;
+    if (count < 1 || count > maxBatch) throw new Error(`a step has 1 to ${maxBatch} positions, not ${count}`);
+    if (position < 0 || position + count > context) {
+      throw new Error(`positions ${position} to ${position + count} do not fit a context of ${context}`);
+    }
+    const buffers = currentScratch();
+    const headOp = ops.find((op) => op.op === 'head');
+    if (headOp) ensureLogits(headOp.positions === 'all' ? maxBatch : 1);
+    const { at, ops: opCount } = program(step);
+    const size = count * hyper.dim;
+    const residualAt = buffers.residual >> 2;
+    if (step.ids) memory.u32().set(step.ids.subarray(0, count), buffers.ids >> 2);
+    if (step.residual) memory.f32().set(step.residual.subarray(0, size), residualAt);
+    if (step.add) {
+      const residual = memory.f32();
+      for (let i = 0; i < size; i++) residual[residualAt + i] += step.add[i];
+    }
+    writeRopeTable(buffers.table, position, count);
+    const words = memory.i32();
+    for (let i = 0; i < opCount; i++) words[(at >> 2) + i * OP_FIELDS + TAKEN] = 0;
+    words[POSITION] = position;
+    words[COUNT] = count;
+    words[PROGRAM] = at;
+    words[OPS] = opCount;
+    try {
+      kernels.run();
+    } catch (cause) {
+      reportLost(`The WASM kernels stopped: ${(cause as Error).message}`);
+      throw new DeviceError('lost', `The WASM kernels stopped: ${(cause as Error).message}`, { cause });
+    }
+    const view = memory.f32();
+    if (step.output === 'none') return view.subarray(0, 0);
+    if (step.output === 'logits') {
+      const positions = headOp?.positions === 'all' ? count : 1;
+      return logitsView(view, positions);
+    }
+    const from = step.output === 'partial' ? buffers.partial >> 2 : residualAt;
+    return view.subarray(from, from + size);
+  }
+
+  /** Rows are padded to groups of 4 in memory; the caller sees them dense. */
+  function logitsView(view: Float32Array, positions: number): Float32Array {
+    const padded = Math.ceil(head.rows / 4) * 4;
+    const from = logits.at >> 2;
+    if (padded === head.rows || positions === 1) return view.subarray(from, from + positions * head.rows);
+    const dense = new Float32Array(positions * head.rows);
+    for (let t = 0; t < positions; t++) {
+      dense.set(view.subarray(from + t * padded, from + t * padded + head.rows), t * head.rows);
+    }
+    return dense;
+  }
+
+  function ensureKv(layer: number, number: number): KvHead {
+    const key = `${layer}/${number}`;
+    const known = kv.get(key);
+    if (known) return known;
+    const values = 2 * context * hyper.headDim;
+    const bytes = kvHeadBytes(context, hyper.headDim);
+    const at = memory.allocate(bytes);
+    kvBytes += bytes;
+    const made: KvHead = { at, record: [at, at + values, at + 2 * values, at + 2 * values + 4 * context] };
+    kv.set(key, made);
+    return made;
+  }
+
+  function dropLayer(layer: number): void {
+    const resident = layers.get(layer);
+    if (!resident) return;
+    for (const at of [...Object.values(resident.vectors), resident.kv, resident.qToKv]) memory.free(at);
+    layers.delete(layer);
+  }
+
+  function setLayer(layer: number, share: LayerShare | undefined): void {
+    forgetPrograms();
+    dropLayer(layer);
+    const keep = new Set(share?.kvHeads ?? []);
+    for (const [key, { at }] of kv) {
+      const [l, number] = key.split('/').map(Number);
+      if (l !== layer || keep.has(number)) continue;
+      memory.free(at);
+      kvBytes -= kvHeadBytes(context, hyper.headDim);
+      kv.delete(key);
+    }
+    if (!share) return;
+    const records = share.kvHeads.flatMap((number) => ensureKv(layer, number).record);
+    const words = (values: number[]) => {
+      const at = memory.allocate(4 * values.length);
+      memory.u32().set(values, at >> 2);
+      return at;
+    };
+    const vectors: ResidentLayer['vectors'] = {};
+    for (const [role, values] of Object.entries(share.vectors)) {
+      vectors[role as keyof LayerShare['vectors']] = floats(values);
+    }
+    layers.set(layer, { share, vectors, kv: words(records), qToKv: words(share.qToKv) });
+  }
+
+  const kvOf = (layer: number, number: number): KvHead => {
+    const found = kv.get(`${layer}/${number}`);
+    if (!found) throw new Error(`this device holds no KV head ${number} of layer ${layer}`);
+    return found;
+  };
+
+  return {
+    kind: 'wasm',
+    threads,
+    description: `WASM ${relaxed ? 'relaxed ' : ''}SIMD, ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
+    lost,
+    async addTile(_role, data: TileData): Promise<Tile> {
+      if (data.cols % 32 !== 0) throw new Error(`a tile has whole blocks of 32 columns, not ${data.cols}`);
+      const bytes = packedBytes(data);
+      const at = memory.allocate(bytes);
+      weightBytes += bytes;
+      const tile: WasmTile = { rows: data.rows, cols: data.cols, bytes, ...packTile(data, memory, at) };
+      return tile;
+    },
+    dropTile(tile) {
+      const { at, bytes } = tile as WasmTile;
+      memory.free(at);
+      weightBytes -= bytes;
+    },
+    setLayer,
+    setEmbedding(tiles) {
+      forgetPrograms();
+      embedding = tiles ?? [];
+    },
+    setHead(tiles, norm) {
+      forgetPrograms();
+      if (head.norm) memory.free(head.norm);
+      if (logits.at) memory.free(logits.at);
+      logits = { at: 0, positions: 0 };
+      const rows = (tiles ?? []).reduce((n, { tile, row }) => Math.max(n, row + tile.rows), 0);
+      head = { tiles: tiles ?? [], norm: norm ? floats(norm) : 0, rows };
+    },
+    run,
+    async readKv(layer, number, from, to): Promise<KvSlice> {
+      const { record } = kvOf(layer, number);
+      const values = (at: number) =>
+        memory.i16().slice((at >> 1) + from * hyper.headDim, (at >> 1) + to * hyper.headDim);
+      const scales = (at: number) => memory.f32().slice((at >> 2) + from, (at >> 2) + to);
+      return { k: values(record[0]), v: values(record[1]), kScales: scales(record[2]), vScales: scales(record[3]) };
+    },
+    async writeKv(layer, number, from, slice) {
+      const { record } = kvOf(layer, number);
+      memory.i16().set(slice.k, (record[0] >> 1) + from * hyper.headDim);
+      memory.i16().set(slice.v, (record[1] >> 1) + from * hyper.headDim);
+      memory.f32().set(slice.kScales, (record[2] >> 2) + from);
+      memory.f32().set(slice.vScales, (record[3] >> 2) + from);
+    },
+    memory: () => ({ weights: weightBytes, kv: kvBytes, scratch: memory.used() - weightBytes - kvBytes }),
+    destroy() {
+      stopHelpers(memory, helpers);
+    },
+  };
+}
+
+/** K and V of one head over the whole context: 16-bit values and a scale a position. */
+export function kvHeadBytes(context: number, headDim: number): number {
+  return 2 * context * (2 * headDim + 4);
+}
+
+async function startHelpers(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+  threads: number,
+): Promise<Worker[]> {
+  const start = (thread: number) =>
+    new Promise<Worker>((resolve, reject) => {
+      const worker = new Worker(new URL('./thread.worker.ts', import.meta.url), { type: 'module' });
+      worker.onmessage = () => resolve(worker);
+      worker.onerror = (event) => {
+        reject(
+          new DeviceError('unsupported', `A helper thread did not start: ${event.message || 'the worker failed'}.`),
+        );
+      };
+      worker.postMessage({ module, memory, thread });
+    });
+  return Promise.all(Array.from({ length: threads - 1 }, (_, i) => start(i + 1)));
+}
+
+function stopHelpers(memory: WasmMemory, helpers: Worker[]): void {
+  if (helpers.length === 0) return;
+  const words = memory.i32();
+  words[PROGRAM] = 0;
+  Atomics.add(words, TICKET, 1);
+  Atomics.notify(words, TICKET);
+  for (const worker of helpers) worker.terminate();
+}

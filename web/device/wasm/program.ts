@@ -1,0 +1,198 @@
+/** Compiles a step's operations into the kernels' program: records of 32 fields (wasm-cpu/assembly/layout.ts). */
+import type { HyperParameters } from '../../model/types.ts';
+import type { LayerShare, PlacedTile, StepOp, Tile } from '../backend.ts';
+import type { PackedTile } from './pack.ts';
+import type { Scratch } from './scratch.ts';
+
+export const OP_FIELDS = 32;
+
+const CODE = {
+  embed: 1,
+  merge: 2,
+  norm: 3,
+  matmulQ4: 4,
+  matmulQ8: 5,
+  matmulFloat: 6,
+  rope: 7,
+  attention: 8,
+  quantize: 9,
+  silu: 10,
+  clear: 11,
+} as const;
+
+const FLOAT_KIND = { f32: 0, f16: 1, bf16: 2 } as const;
+const EMBED_KIND = { ...FLOAT_KIND, q4: 3, q8: 4 } as const;
+
+export interface WasmTile extends Tile, PackedTile {}
+
+/** A layer's share with its vectors and KV records in memory. */
+export interface ResidentLayer {
+  share: LayerShare;
+  vectors: Partial<Record<keyof LayerShare['vectors'], number>>;
+  /** Address of the KV records, in the order of share.kvHeads. */
+  kv: number;
+  /** Address of qToKv as i32. */
+  qToKv: number;
+}
+
+export interface ProgramContext {
+  hyper: HyperParameters;
+  threads: number;
+  scratch: Scratch;
+  layer(layer: number): ResidentLayer;
+  embedding: PlacedTile[];
+  head: { tiles: PlacedTile[]; norm: number; rows: number };
+  /** Address of the logits, room for as many positions as the step wants. */
+  logits: number;
+}
+
+class Fields {
+  readonly words = new Int32Array(OP_FIELDS);
+  private readonly floats = new Float32Array(this.words.buffer);
+  constructor(code: number) {
+    this.words[0] = code;
+    this.words[1] = 1; // a barrier, unless the next operation is independent
+  }
+  set(from: number, ...values: number[]): this {
+    this.words.set(values, from);
+    return this;
+  }
+  float(at: number, value: number): this {
+    this.floats[at] = value;
+    return this;
+  }
+  independent(): this {
+    this.words[1] = 0;
+    return this;
+  }
+}
+
+export function compileProgram(ops: StepOp[], context: ProgramContext): Int32Array {
+  const { hyper, threads, scratch } = context;
+  const { dim, headDim } = hyper;
+  const out: Fields[] = [];
+  /** Aim: every thread takes about four pieces of an operation, so that a late one is waited for a quarter at most. */
+  const chunkOf = (units: number) => Math.max(1, Math.ceil(units / (4 * threads)));
+  const pairs = (units: number) => Math.ceil(chunkOf(units) / 2) * 2;
+
+  function matmul(tiles: PlacedTile[], record: number, y: number, yRows: number, single = false): void {
+    if (tiles.length === 0) {
+      out.push(new Fields(CODE.clear).set(2, y, 4 * yRows));
+      return;
+    }
+    tiles.forEach(({ tile: held, row, col }, i) => {
+      const tile = held as WasmTile;
+      const overlaps = (other: PlacedTile) => other.row < row + tile.rows && row < other.row + other.tile.rows;
+      const add = tiles.slice(0, i).some(overlaps);
+      const common = [tile.at, tile.groups, tile.cols / 32, record, col / 32, y + 4 * row, 4 * yRows, Number(add)];
+      const tail = [pairs(tile.groups), Number(single)];
+      const code = tile.kind === 'q4' ? CODE.matmulQ4 : tile.kind === 'q8' ? CODE.matmulQ8 : CODE.matmulFloat;
+      const op = new Fields(code).set(2, ...common, ...tail);
+      if (tile.kind === 'q8') op.set(12, Number(tile.halves), Number(tile.mins));
+      else if (tile.kind !== 'q4') op.set(12, FLOAT_KIND[tile.kind]);
+      // Only a tile that adds to the same rows must wait for this one.
+      const next = tiles[i + 1];
+      if (
+        next &&
+        !tiles.slice(0, i + 1).some((t) => t.row < next.row + next.tile.rows && next.row < t.row + t.tile.rows)
+      ) {
+        op.independent();
+      }
+      out.push(op);
+    });
+  }
+  /** The last operation made so far and the next one do not need each other. */
+  const together = () => out.at(-1)?.independent();
+
+  function norm(weight: number, partial: number, last: boolean): number {
+    const record = scratch.record(scratch.normed, dim);
+    const op = new Fields(CODE.norm).set(2, scratch.residual, partial, weight, record).float(6, hyper.normEpsilon);
+    out.push(op.set(7, Number(last)));
+    return record;
+  }
+
+  function attentionPart(layer: number, partial: number): void {
+    const { share, vectors, kv, qToKv } = context.layer(layer);
+    const heads = share.qToKv.length;
+    const kvHeads = share.kvHeads.length;
+    if (heads === 0) {
+      if (partial) out.push(new Fields(CODE.merge).set(2, scratch.residual, scratch.partial, dim));
+      out.push(new Fields(CODE.clear).set(2, scratch.partial, 4 * dim));
+      return;
+    }
+    const normed = norm(vectors.attentionNorm ?? 0, partial, false);
+    matmul(share.tiles.q, normed, scratch.q, heads * headDim);
+    together();
+    matmul(share.tiles.k, normed, scratch.k, kvHeads * headDim);
+    together();
+    matmul(share.tiles.v, normed, scratch.v, kvHeads * headDim);
+    const perPosition = heads + 2 * kvHeads;
+    out.push(
+      new Fields(CODE.rope)
+        .set(2, scratch.q, heads, scratch.k, kvHeads, scratch.v, headDim, hyper.rope.dims)
+        .set(9, Number(hyper.rope.layout === 'halves'), scratch.table)
+        .set(11, vectors.qBias ?? 0, vectors.kBias ?? 0, vectors.vBias ?? 0, vectors.qNorm ?? 0, vectors.kNorm ?? 0)
+        .float(16, hyper.normEpsilon)
+        .set(17, kv, Math.ceil(perPosition / threads)),
+    );
+    out.push(
+      new Fields(CODE.attention)
+        .set(2, scratch.q, heads, scratch.attended.f32, qToKv, kv, headDim)
+        .float(8, 1 / Math.sqrt(headDim))
+        .set(9, scratch.scores, scratch.scoreBytes),
+    );
+    const record = scratch.record(scratch.attended, heads * headDim);
+    out.push(new Fields(CODE.quantize).set(2, record, chunkOf((heads * headDim) / 32)));
+    matmul(share.tiles.o, record, scratch.partial, dim);
+  }
+
+  function ffnPart(layer: number, partial: number): void {
+    const { share, vectors } = context.layer(layer);
+    if (share.ffn === 0) {
+      if (partial) out.push(new Fields(CODE.merge).set(2, scratch.residual, scratch.partial, dim));
+      out.push(new Fields(CODE.clear).set(2, scratch.partial, 4 * dim));
+      return;
+    }
+    const normed = norm(vectors.ffnNorm ?? 0, partial, false);
+    matmul(share.tiles.gate, normed, scratch.gate, share.ffn);
+    together();
+    matmul(share.tiles.up, normed, scratch.up, share.ffn);
+    const record = scratch.record(scratch.inner, share.ffn);
+    out.push(new Fields(CODE.silu).set(2, record, chunkOf(share.ffn / 32), scratch.gate, scratch.up));
+    matmul(share.tiles.down, record, scratch.partial, dim);
+  }
+
+  function embedPart(): void {
+    for (const { tile: held, row } of context.embedding) {
+      const tile = held as WasmTile;
+      const { at, rows, cols, kind, halves, mins } = tile;
+      const op = new Fields(CODE.embed).set(2, at, row, rows, cols, scratch.ids, scratch.residual, EMBED_KIND[kind]);
+      out.push(op.set(9, Number(halves), Number(mins)));
+    }
+  }
+
+  // A merge is done by the norm that follows it, in the same pass over the residual.
+  let owed = 0;
+  for (const op of ops) {
+    if (op.op === 'merge') owed = scratch.partial;
+    else {
+      if (op.op === 'embed') embedPart();
+      else if (op.op === 'attention') attentionPart(op.layer, owed);
+      else if (op.op === 'ffn') ffnPart(op.layer, owed);
+      else {
+        const last = op.positions === 'last';
+        const { tiles, norm: weight, rows } = context.head;
+        matmul(tiles, norm(weight, owed, last), context.logits, Math.ceil(rows / 4) * 4, last);
+      }
+      owed = 0;
+    }
+  }
+  if (owed) out.push(new Fields(CODE.merge).set(2, scratch.residual, scratch.partial, dim));
+  // The caller may read as soon as thread 0 is through.
+  if (out.length > 0) (out.at(-1) as Fields).words[1] = 1;
+  const program = new Int32Array(out.length * OP_FIELDS);
+  out.forEach((op, i) => {
+    program.set(op.words, i * OP_FIELDS);
+  });
+  return program;
+}

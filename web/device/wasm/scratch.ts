@@ -1,0 +1,96 @@
+/** Buffers between the operations of a step, sized for the largest layer share and batch. */
+import type { WasmMemory } from './memory.ts';
+
+/** A record of activations, as wasm-cpu/assembly/layout.ts has it. */
+const RECORD_BYTES = 24;
+
+export interface ScratchSize {
+  maxBatch: number;
+  dim: number;
+  headDim: number;
+  ropeDims: number;
+  heads: number;
+  kvHeads: number;
+  ffn: number;
+  context: number;
+  threads: number;
+}
+
+/** Room for quantized activations of up to `capacity` values a position. */
+interface ActivationBuffer {
+  xs: number;
+  hl: number;
+  scale: number;
+  sum: number;
+  f32: number;
+}
+
+export interface Scratch {
+  ids: number;
+  residual: number;
+  partial: number;
+  /** Rope's cosines and sines: f32[maxBatch][ropeDims]. */
+  table: number;
+  q: number;
+  k: number;
+  v: number;
+  gate: number;
+  up: number;
+  /** Attention scores, one run of `scoreBytes` a thread. */
+  scores: number;
+  scoreBytes: number;
+  normed: ActivationBuffer;
+  attended: ActivationBuffer;
+  inner: ActivationBuffer;
+  /** Writes a record that reads `buffer` as `n` values a position; returns its address. */
+  record(buffer: ActivationBuffer, n: number): number;
+  free(): void;
+}
+
+export function createScratch(memory: WasmMemory, size: ScratchSize): Scratch {
+  const { maxBatch: batch, dim, headDim } = size;
+  const owned: number[] = [];
+  const allocate = (bytes: number) => {
+    const at = memory.allocate(bytes);
+    owned.push(at);
+    return at;
+  };
+  const floats = (perPosition: number) => allocate(4 * batch * perPosition);
+  const activations = (capacity: number): ActivationBuffer => ({
+    xs: allocate(2 * batch * capacity),
+    hl: allocate(2 * batch * capacity),
+    scale: allocate((4 * batch * capacity) / 32),
+    sum: allocate((4 * batch * capacity) / 32),
+    f32: floats(capacity),
+  });
+  const scoreBytes = Math.ceil(size.context / 16) * 64;
+  const records = new Map<string, number>();
+  return {
+    ids: allocate(4 * batch),
+    residual: floats(dim),
+    partial: floats(dim),
+    table: floats(size.ropeDims),
+    q: floats(size.heads * headDim),
+    k: floats(size.kvHeads * headDim),
+    v: floats(size.kvHeads * headDim),
+    gate: floats(size.ffn),
+    up: floats(size.ffn),
+    scores: allocate(scoreBytes * size.threads),
+    scoreBytes,
+    normed: activations(dim),
+    attended: activations(size.heads * headDim),
+    inner: activations(size.ffn),
+    record(buffer, n) {
+      const key = `${buffer.xs}/${n}`;
+      const known = records.get(key);
+      if (known !== undefined) return known;
+      const at = allocate(RECORD_BYTES);
+      memory.u32().set([buffer.xs, buffer.hl, buffer.scale, buffer.sum, buffer.f32, n], at >> 2);
+      records.set(key, at);
+      return at;
+    },
+    free() {
+      for (const at of owned) memory.free(at);
+    },
+  };
+}
