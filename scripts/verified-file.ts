@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { open, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -54,19 +54,24 @@ async function sha256Of(path: string): Promise<string> {
 }
 
 const LOCK_POLL = 500; // milliseconds
+const LOCK_REFRESH = 2_000; // milliseconds
+/** A lock that was not refreshed for so long has no owner any more, even if its process number is in use again. */
+const LOCK_TIMEOUT = 15_000; // milliseconds
 
 /**
  * Runs `action` while no other process runs one under the same lock file; `waiting` is called once if it has to wait.
- * A lock whose process is gone does not count.
+ * A lock whose owner is gone does not count.
  */
 export async function withLock<T>(path: string, waiting: () => void, action: () => Promise<T>): Promise<T> {
   for (let waited = false; !(await takeLock(path)); waited = true) {
     if (!waited) waiting();
     await delay(LOCK_POLL);
   }
+  const refresh = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => undefined), LOCK_REFRESH);
   try {
     return await action();
   } finally {
+    clearInterval(refresh);
     await rm(path, { force: true });
   }
 }
@@ -77,9 +82,17 @@ async function takeLock(path: string): Promise<boolean> {
     return true;
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-    const owner = Number(await readFile(path, 'utf8').catch(() => ''));
-    if (owner && !isRunning(owner)) await rm(path, { force: true });
+    if (await isAbandoned(path)) await rm(path, { force: true });
     return false;
+  }
+}
+
+async function isAbandoned(path: string): Promise<boolean> {
+  try {
+    const [owner, { mtimeMs }] = [Number(await readFile(path, 'utf8')), await stat(path)];
+    return Date.now() - mtimeMs > LOCK_TIMEOUT || (owner > 0 && !isRunning(owner));
+  } catch {
+    return false; // released meanwhile
   }
 }
 

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
+import type { Server as NetServer } from 'node:net';
 import sirv from 'sirv';
 import type { Certificate } from './certificate.ts';
 import { setSecurityHeaders } from './headers.ts';
@@ -72,7 +73,7 @@ export function createHttpServer(site: Site, certificate?: Certificate): Server 
 }
 
 /** Listens on all addresses of the machine; gives the port. Rejects with the system's error (`EADDRINUSE`, `EACCES`). */
-export function listen(server: Server, port: number): Promise<number> {
+export function listen(server: NetServer, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, () => {
