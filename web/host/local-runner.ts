@@ -14,7 +14,7 @@ export function createLocalRunner(executor: Executor, { context, maxBatch }: Loc
   /** A copy: `again` may come after the backend has reused its memory. */
   let logits = new Float32Array(0);
 
-  function describe(want: Want): Forwarded {
+  function summarize(want: Want): Forwarded {
     const positions = logits.length / vocab;
     const row = (t: number) => logits.subarray(t * vocab, (t + 1) * vocab);
     const candidates = Array.from({ length: positions }, (_, t) =>
@@ -33,10 +33,10 @@ export function createLocalRunner(executor: Executor, { context, maxBatch }: Loc
       if (!want) return { candidates: [] };
       if (logits.length !== result.length) logits = new Float32Array(result.length);
       logits.set(result);
-      return describe(want);
+      return summarize(want);
     },
     async again(want) {
-      return describe(want);
+      return summarize(want);
     },
   };
 }
