@@ -3,20 +3,9 @@
  * `docs/arithmetic.md` on them. It knows layers and local indices, but no plans, no network, no files, no tokens' text.
  * What it is not: it never decides what to own; the Executor tells it, and may change it between two steps.
  */
-import type { HyperParameters, MatrixRole, VectorRole } from '../model/types.ts';
+import type { HyperParameters, MatrixRole, TileData, VectorRole } from '../model/types.ts';
 
-/**
- * A rectangular part of a weight matrix, rows × cols, row-major, in the form that both backends repack from.
- * - `q4`: w = scale·q + min, q in 0..15; 16 bytes per block of 32: byte j holds element j (low nibble) and j + 16 (high).
- * - `q8`: w = scale·q (+ min), q in -127..127 (or 0..31 with mins), one Int8 a value; block 32, or 16 for Q6_K.
- * - `f32`, `f16`, `bf16`: plain values (`f16` and `bf16` as their 16 bits), no scales.
- */
-export type TileData = { rows: number; cols: number } & (
-  | { kind: 'q4'; block: 32; quants: Uint8Array; scales: Float32Array; mins: Float32Array }
-  | { kind: 'q8'; block: 16 | 32; quants: Int8Array; scales: Float32Array; mins?: Float32Array }
-  | { kind: 'f32'; values: Float32Array }
-  | { kind: 'f16' | 'bf16'; values: Uint16Array }
-);
+export type { TileData };
 
 /** A tile that a backend holds. Opaque to everyone else. */
 export interface Tile {

@@ -2,10 +2,9 @@
  * From a file's blocks to the form that both backends start from (`TileData`, `docs/arithmetic.md`): blocks of 32 columns
  * (16 for Q6_K) with their own f32 scale and minimum. Every product made here is exact in f32.
  */
-import type { TileData } from '../device/backend.ts';
 import type { Range } from '../plan/types.ts';
 import { BLOCKS, bytesOfValues, halfTable } from './quant.ts';
-import { ModelError, type TensorType } from './types.ts';
+import { ModelError, type TensorType, type TileData } from './types.ts';
 
 /** Columns that a part is cut on, for every type with blocks. */
 const CUT = 32;

@@ -105,6 +105,19 @@ export interface Catalogue {
 }
 
 /**
+ * A rectangular part of a weight matrix, rows × cols, row-major, in the form that both backends repack from.
+ * - `q4`: w = scale·q + min, q in 0..15; 16 bytes per block of 32: byte j holds element j (low nibble) and j + 16 (high).
+ * - `q8`: w = scale·q (+ min), q in -127..127 (or 0..31 with mins), one Int8 a value; block 32, or 16 for Q6_K.
+ * - `f32`, `f16`, `bf16`: plain values (`f16` and `bf16` as their 16 bits), no scales.
+ */
+export type TileData = { rows: number; cols: number } & (
+  | { kind: 'q4'; block: 32; quants: Uint8Array; scales: Float32Array; mins: Float32Array }
+  | { kind: 'q8'; block: 16 | 32; quants: Int8Array; scales: Float32Array; mins?: Float32Array }
+  | { kind: 'f32'; values: Float32Array }
+  | { kind: 'f16' | 'bf16'; values: Uint16Array }
+);
+
+/**
  * Every failure that a person may see about a model. `code` is a short stable word, `message` says what to do.
  * Codes: `network`, `truncated`, `not-a-model`, `corrupt`, `unsupported`, `tokenizer`, `template`, `too-long`.
  */
