@@ -1,69 +1,46 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run } from './run.ts';
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
-/** A build step: what goes in, what comes out, how. Paths are relative to the repository. */
-interface BuildStep {
-  /** For people: `WASM kernels`. */
-  name: string;
-  sources: string[];
-  output: string;
-  build: () => Promise<void>;
-}
-
 /** Kept in the output: the digest of the sources that it was built from. */
 const STAMP = '.built-from';
-const KERNEL_SOURCES = ['wasm-cpu/assembly', 'wasm-cpu/build.ts', 'package-lock.json'];
+/** Everything that the built pages depend on, relative to the repository. */
+const PAGE_SOURCES = [
+  ...['web', 'public', 'shaders', 'wasm-cpu/assembly', 'wasm-cpu/build.ts'],
+  ...['vite.config.ts', 'package-lock.json'],
+];
+const PAGES = join(ROOT, 'dist');
 
-const kernels: BuildStep = {
-  name: 'WASM kernels',
-  sources: KERNEL_SOURCES,
-  output: 'wasm-cpu/build',
-  build: () => run('npm', ['run', '--silent', 'build:wasm']),
-};
-
-const pages: BuildStep = {
-  name: 'pages',
-  sources: [...KERNEL_SOURCES, 'web', 'shaders', 'public', 'vite.config.ts'],
-  output: 'dist',
-  build: buildPages,
-};
-
-/** Builds the WASM kernels, unless they are already built from the sources as they are now. */
-export function ensureKernels(log: (line: string) => void): Promise<void> {
-  return ensureBuilt(kernels, log);
+/** Builds the WASM kernels; their own build leaves out what is up to date. */
+export function ensureKernels(): Promise<void> {
+  return run('npm', ['run', '--silent', 'build:wasm'], { cwd: ROOT });
 }
 
 /** Builds the pages, unless they are already built from the sources as they are now. Needs the kernels. */
-export function ensurePages(log: (line: string) => void): Promise<void> {
-  return ensureBuilt(pages, log);
-}
-
-async function ensureBuilt(step: BuildStep, log: (line: string) => void): Promise<void> {
-  const digest = await digestOf(step.sources);
-  const stamp = join(ROOT, step.output, STAMP);
-  if (existsSync(stamp) && (await readFile(stamp, 'utf8')) === digest) {
-    log(`The ${step.name} are built already.`);
+export async function ensurePages(log: (line: string) => void): Promise<void> {
+  const digest = await digestOf(PAGE_SOURCES);
+  const built = await readFile(join(PAGES, STAMP), 'utf8').catch(() => undefined);
+  if (built === digest) {
+    log('The pages are built already.');
     return;
   }
-  log(`Building the ${step.name} …`);
-  await step.build();
-  await writeFile(stamp, digest);
+  log('Building the pages …');
+  await buildPages(digest);
 }
 
 /** Vite empties its output first, so it gets a directory of its own: a running server keeps whole pages until the swap. */
-async function buildPages(): Promise<void> {
+async function buildPages(digest: string): Promise<void> {
   const scratch = join(ROOT, 'node_modules', '.cache', `pages-${process.pid}`);
   await mkdir(scratch, { recursive: true });
   try {
-    await run('npx', ['vite', 'build', '--outDir', scratch, '--emptyOutDir', '--logLevel', 'warn']);
-    await rm(join(ROOT, pages.output), { recursive: true, force: true });
-    await rename(scratch, join(ROOT, pages.output));
+    await run('npx', ['vite', 'build', '--outDir', scratch, '--emptyOutDir', '--logLevel', 'warn'], { cwd: ROOT });
+    await writeFile(join(scratch, STAMP), digest);
+    await rm(PAGES, { recursive: true, force: true });
+    await rename(scratch, PAGES);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
@@ -82,15 +59,12 @@ async function digestOf(sources: string[]): Promise<string> {
 }
 
 async function filesBelow(path: string): Promise<string[]> {
-  if (!existsSync(path)) return [];
-  try {
-    const entries = await readdir(path, { withFileTypes: true, recursive: true });
-    return entries
-      .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name))
-      .sort();
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOTDIR') return [path];
-    throw error;
-  }
+  const found = await stat(path).catch(() => undefined);
+  if (!found) return [];
+  if (found.isFile()) return [path];
+  const entries = await readdir(path, { withFileTypes: true, recursive: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
 }

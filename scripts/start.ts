@@ -13,7 +13,7 @@ async function main(): Promise<void> {
     console.log(USAGE);
     return;
   }
-  await ensureKernels(console.log);
+  await ensureKernels();
   await ensurePages(console.log);
   await prepareModels(options.models);
   await serve(options);

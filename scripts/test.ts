@@ -36,7 +36,7 @@ function steps(scratch: string): Step[] {
       run: () => run('npm', ['run', '--silent', 'check']),
     },
     { name: 'Default model', parts: ['unit', 'browser'], run: () => ensureModel(DEFAULT_MODELS_DIR, say) },
-    { name: 'WASM kernels', parts: ['unit', 'browser'], run: () => ensureKernels(say) },
+    { name: 'WASM kernels', parts: ['unit', 'browser'], run: () => ensureKernels() },
     { name: 'Unit and kernel tests', parts: ['unit'], run: () => runVitest(join(scratch, 'unit.json')) },
     { name: 'Pages', parts: ['browser'], run: () => ensurePages(say) },
     { name: 'Browser tests', parts: ['browser'], run: () => runPlaywright(join(scratch, 'browser.json')) },

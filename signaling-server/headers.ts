@@ -3,13 +3,12 @@ import type { ServerResponse } from 'node:http';
 /**
  * What the pages may do. No inline script; WASM may be compiled; models may come from any address that the person
  * names, so `connect-src` is wide. Pictures only from here: text that a model writes must not make the page call out.
- * Lit and the plan's picture set style attributes, which is why inline style is allowed.
  */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'self'",
   "script-src 'self' 'wasm-unsafe-eval'",
   "worker-src 'self' blob:",
-  "style-src 'self' 'unsafe-inline'",
+  "style-src 'self'",
   "img-src 'self' data: blob:",
   "connect-src 'self' http: https: ws: wss: blob: data:",
   "object-src 'none'",

@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createServer } from 'vite';
 import { ensureKernels, ensurePages, ROOT } from '../../../scripts/build.ts';
+import { serveModelsFrom } from '../../../scripts/vite-models.ts';
+import config from '../../../vite.config.ts';
 import { makeModelsDirectory } from './models.ts';
 
 /** A server that runs for the tests. */
@@ -19,24 +21,30 @@ export interface TestServer {
 
 const silent = () => undefined;
 
+/** Here, and not in the system's temporary directory, since models can be linked only within one file system. */
+const CACHE = join(ROOT, 'node_modules', '.cache');
+
+function makeScratchDirectory(): string {
+  mkdirSync(CACHE, { recursive: true });
+  return mkdtempSync(join(CACHE, 'test-'));
+}
+
 /**
  * Starts the real server (`signaling-server/main.ts`) as a process of its own, on free ports, with the built pages and
  * the tests' models. Pages are built first when they are not up to date, and served from a copy, so that a build
  * meanwhile does not pull them away.
  */
 export async function startTestServer(env: NodeJS.ProcessEnv = {}): Promise<TestServer> {
-  await ensureKernels(silent);
+  await ensureKernels();
   await ensurePages(silent);
-  const cache = join(ROOT, 'node_modules', '.cache');
-  mkdirSync(cache, { recursive: true });
-  const scratch = mkdtempSync(join(cache, 'test-server-'));
+  const scratch = makeScratchDirectory();
   const models = makeModelsDirectory(scratch);
   cpSync(join(ROOT, 'dist'), join(scratch, 'pages'), { recursive: true });
   const child = spawn(
     process.execPath,
     [
       ...['--import', 'tsx', 'signaling-server/main.ts', '--port', '0'],
-      ...['--models', models, '--pages', join(scratch, 'pages'), '--certificate', join(cache, 'test-certificate')],
+      ...['--models', models, '--pages', join(scratch, 'pages'), '--certificate', join(CACHE, 'test-certificate')],
     ],
     { cwd: ROOT, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] },
   );
@@ -79,31 +87,32 @@ function stop(child: ChildProcess): Promise<void> {
 }
 
 /**
- * Starts Vite's dev server on a free port with the repository as its root, so that a test page may import any source:
- * `/web/device/webgpu/backend.ts`, `/shaders/x.wgsl?raw`, `/tests/browser/kernels/page.html`.
+ * Starts Vite's dev server on a free port with the repository as its root, so that a test page may import any source
+ * (`/web/device/webgpu/backend.ts`, `/shaders/x.wgsl?raw`, `/tests/browser/kernels/page.html`); `/models/` has the tests'
+ * models.
  */
 export async function startViteServer(): Promise<Pick<TestServer, 'url' | 'close'>> {
-  if (existsSync(join(ROOT, 'wasm-cpu', 'build.ts'))) await ensureKernels(silent);
-  const cache = join(ROOT, 'node_modules', '.cache');
-  mkdirSync(cache, { recursive: true });
-  const cacheDir = mkdtempSync(join(cache, 'test-vite-'));
+  await ensureKernels();
+  const scratch = makeScratchDirectory();
   const vite = await createServer({
-    configFile: join(ROOT, 'vite.config.ts'),
+    ...config,
+    configFile: false,
     root: ROOT,
-    cacheDir,
+    cacheDir: join(scratch, 'vite'),
+    plugins: [serveModelsFrom(makeModelsDirectory(scratch))],
     appType: 'mpa',
     logLevel: 'warn',
     clearScreen: false,
     // All sources are looked through for packages at the start: one found later would reload the page under the test.
     optimizeDeps: { entries: ['web/**/*.ts', 'tests/browser/**/*.ts', '!**/*.spec.ts', '!tests/browser/support/**'] },
-    server: { port: 0, strictPort: false, hmr: false, watch: null, host: 'localhost' },
+    server: { ...config.server, port: 0, strictPort: false, hmr: false, watch: null, host: 'localhost' },
   });
   await vite.listen();
   const url = vite.resolvedUrls?.local[0]?.replace(/\/$/, '');
   if (!url) throw new Error('Vite did not say where it listens.');
   const close = async () => {
     await vite.close();
-    rmSync(cacheDir, { recursive: true, force: true });
+    rmSync(scratch, { recursive: true, force: true });
   };
   return { url, close };
 }
