@@ -17,7 +17,7 @@ import type { HyperParameters } from '../../web/model/types.ts';
 interface ReferenceTile extends Tile {
   /** rows × cols, dequantized. */
   values: Float64Array;
-  /** Whether activations that meet it are rounded to 15-bit blocks. */
+  /** Whether activations that meet it are rounded to 16-bit blocks. */
   integer: boolean;
 }
 
@@ -50,11 +50,11 @@ export function activationScale(amax: number): number {
   const a = Math.fround(amax);
   if (a < SMALLEST) return 0;
   bitsView.setFloat32(0, a);
-  const exponent = ((bitsView.getUint32(0) + 0x10200) >>> 23) - 127;
-  return 2 ** (exponent - 13);
+  const exponent = ((bitsView.getUint32(0) + 0x10100) >>> 23) - 127;
+  return 2 ** (exponent - 14);
 }
 
-/** Rounds a vector to 15-bit blocks, in place of quantizing and dequantizing. */
+/** Rounds a vector to 16-bit blocks, in place of quantizing and dequantizing. */
 function roundActivations(x: Float64Array): Float64Array {
   const out = new Float64Array(x.length);
   for (let start = 0; start < x.length; start += BLOCK) {

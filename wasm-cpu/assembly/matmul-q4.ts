@@ -29,11 +29,11 @@ function dot(activations: v128, nibbles: v128): v128 {
   return v128.relaxed_dot<i16>(activations, nibbles);
 }
 
-/** 128·h + l, two 16-bit lanes a row → one i32 a row. */
+/** 256·h + l, two 16-bit lanes a row → one i32 a row. */
 // @ts-ignore: decorator
 @inline
 function join(h: v128, l: v128): v128 {
-  return i32x4.add(i32x4.dot_i16x8_s(h, i16x8.splat(128)), i32x4.dot_i16x8_s(l, i16x8.splat(1)));
+  return i32x4.add(i32x4.dot_i16x8_s(h, i16x8.splat(256)), i32x4.dot_i16x8_s(l, i16x8.splat(1)));
 }
 
 /** Lanes [r0 r0 r1 r1], [r2 r2 r3 r3] → one i32 a row. */

@@ -21,9 +21,9 @@ export function quantizeBlock(source: usize, record: usize, t: i32, block: i32):
     store<f32>(sumAt, 0);
     return;
   }
-  const exponent = (reinterpret<u32>(a) + 0x10200) >> 23;
-  const inverse = f32x4.splat(reinterpret<f32>((267 - exponent) << 23));
-  const scale = reinterpret<f32>((exponent - 13) << 23);
+  const exponent = (reinterpret<u32>(a) + 0x10100) >> 23;
+  const inverse = f32x4.splat(reinterpret<f32>((268 - exponent) << 23));
+  const scale = reinterpret<f32>((exponent - 14) << 23);
   let sum = i32x4.splat(0);
   for (let half: usize = 0; half < 2; half++) {
     const from = source + (half << 6);
@@ -36,10 +36,10 @@ export function quantizeBlock(source: usize, record: usize, t: i32, block: i32):
     const a1 = i16x8.narrow_i32x4_s(x2, x3);
     v128.store(xs + (half << 5), a0);
     v128.store(xs + (half << 5), a1, 16);
-    const h0 = i16x8.shr_s(i16x8.add(a0, i16x8.splat(64)), 7);
-    const h1 = i16x8.shr_s(i16x8.add(a1, i16x8.splat(64)), 7);
-    const l0 = i16x8.sub(a0, i16x8.shl(h0, 7));
-    const l1 = i16x8.sub(a1, i16x8.shl(h1, 7));
+    const h0 = i16x8.shr_s(i16x8.add(a0, i16x8.splat(128)), 8);
+    const h1 = i16x8.shr_s(i16x8.add(a1, i16x8.splat(128)), 8);
+    const l0 = i16x8.sub(a0, i16x8.shl(h0, 8));
+    const l1 = i16x8.sub(a1, i16x8.shl(h1, 8));
     v128.store(hl + (half << 4), i8x16.narrow_i16x8_s(h0, h1));
     v128.store(hl + (half << 4), i8x16.narrow_i16x8_s(l0, l1), 32);
   }
