@@ -1,4 +1,4 @@
-/** How one part is put together: held pieces are copied in, gaps are fetched, and each new piece is stored. */
+/** How parts of one tensor are put together: held pieces are copied in, gaps are fetched, and each new piece is stored. */
 import type { ByteSource, TensorInfo } from '../../model/types.ts';
 import type { Range } from '../../plan/types.ts';
 import type { TensorPart } from '../part.ts';
@@ -12,13 +12,26 @@ import type { PieceName, ShardStore } from './store.ts';
 /** Stored bytes that are asked for in one transaction. */
 const READ_BYTES = 8 << 20;
 
-export interface PartJob {
-  /** Rejects never: failures go to `fail`. */
-  done: Promise<{ bytes: Uint8Array; widened: Range }>;
+/** Parts of one tensor that are put together as one, since they need some of the same units. */
+export interface PartGroup {
+  tensor: TensorInfo;
+  grid: Grid;
+  want: Range;
+  /** In the order in which they were asked for. */
+  parts: TensorPart[];
+  /** Bytes that the units take: whole rows, or whole columns where the grid runs along columns. */
+  bytes: number;
+}
+
+/** Units of a tensor, whole across the other axis, in memory as they lie in the file. */
+interface Canvas {
+  grid: Grid;
+  want: Range;
+  bytes: Uint8Array;
 }
 
 interface JobOptions {
-  part: TensorPart;
+  group: PartGroup;
   digest: string;
   store: ShardStore | undefined;
   source: ByteSource;
@@ -27,35 +40,54 @@ interface JobOptions {
   fail: (error: unknown) => void;
 }
 
-/** Wanted units of a tensor, whole across the other axis, in memory as they lie in the file. */
-interface Canvas {
-  grid: Grid;
-  want: Range;
-  bytes: Uint8Array;
+/** Groups neighbouring parts that overlap on the grid: two cuts of the same 256 columns read them once. */
+export function groupParts(parts: readonly TensorPart[]): PartGroup[] {
+  const groups: PartGroup[] = [];
+  for (const part of parts) {
+    const { tensor, rows, cols } = part;
+    const last = groups.at(-1);
+    const grid = last?.tensor === tensor ? last.grid : gridOf(tensor);
+    const want = unitsOf(grid, rows, widen(grid, cols));
+    if (last?.tensor === tensor && Math.max(last.want[0], want[0]) < Math.min(last.want[1], want[1])) {
+      last.want = [Math.min(last.want[0], want[0]), Math.max(last.want[1], want[1])];
+      last.parts.push(part);
+    } else groups.push({ tensor, grid, want, parts: [part], bytes: 0 });
+  }
+  for (const group of groups) group.bytes = (group.want[1] - group.want[0]) * group.grid.unitBytes;
+  return groups;
 }
 
-/** Bytes that reading a part takes: whole rows, or whole columns where the grid runs along columns. */
-export function partBytes({ tensor, rows, cols }: TensorPart): number {
-  const grid = gridOf(tensor);
-  const [from, to] = unitsOf(grid, rows, widen(grid, cols));
-  return (to - from) * grid.unitBytes;
-}
-
-/** Starts everything that a part needs: all that is known to be missing is asked for before this returns. */
-export function startPart({ part, digest, store, source, fetcher, report, fail }: JobOptions): PartJob {
-  const { tensor, rows, cols } = part;
-  const grid = gridOf(tensor);
+/** The bytes of one of a group's parts, once its canvas is whole; a view where that is possible. */
+export function bytesOfPart(canvas: Canvas, { rows, cols }: TensorPart): { bytes: Uint8Array; widened: Range } {
+  const { grid, want, bytes } = canvas;
   const widened = widen(grid, cols);
-  const want = unitsOf(grid, rows, widened);
-  const canvas: Canvas = { grid, want, bytes: new Uint8Array((want[1] - want[0]) * grid.unitBytes) };
-  const { promise, resolve } = deferred<{ bytes: Uint8Array; widened: Range }>();
+  const length = columnBytes(grid, widened);
+  const byRows = grid.axis === 'rows';
+  const stride = byRows ? grid.rowBytes : (want[1] - want[0]) * grid.runBytes;
+  const offset =
+    (rows[0] - (byRows ? want[0] : 0)) * stride + columnBytes(grid, [byRows ? 0 : want[0] * grid.run, widened[0]]);
+  const count = rows[1] - rows[0];
+  if (length === stride) return { bytes: bytes.subarray(offset, offset + length * count), widened };
+  const out = new Uint8Array(count * length);
+  copyRectangle({ bytes, offset, stride }, { bytes: out, offset: 0, stride: length }, length, count);
+  return { bytes: out, widened };
+}
+
+/**
+ * Starts everything that a group needs; all that is known to be missing is asked for before this returns.
+ * The promise never rejects: failures go to `fail`.
+ */
+export function fillCanvas({ group, digest, store, source, fetcher, report, fail }: JobOptions): Promise<Canvas> {
+  const { tensor, grid, want } = group;
+  const canvas: Canvas = { grid, want, bytes: new Uint8Array(group.bytes) };
+  const { promise, resolve } = deferred<Canvas>();
 
   let missing = want[1] - want[0];
   /** Counts units as in place; each wanted unit is counted once. */
   const arrived = (kind: 'stored' | 'fetched', units: number) => {
     missing -= units;
     report(kind, units * grid.unitBytes);
-    if (missing === 0) resolve({ bytes: crop(canvas, rows, widened), widened });
+    if (missing === 0) resolve(canvas);
   };
   const nameOf = (range: Range): PieceName => ({
     digest,
@@ -89,8 +121,8 @@ export function startPart({ part, digest, store, source, fetcher, report, fail }
       arrived('stored', wanted[1] - wanted[0]);
     }).catch(fail);
   }
-  if (want[0] === want[1]) resolve({ bytes: canvas.bytes, widened });
-  return { done: promise };
+  if (missing === 0) resolve(canvas);
+  return promise;
 }
 
 /** For each held piece the wanted units that it is used for: held pieces may overlap, wanted units count once. */
@@ -245,20 +277,4 @@ function cut(canvas: Canvas, piece: Range): Uint8Array<ArrayBuffer> {
     ...runsOf(canvas.grid, piece),
   );
   return bytes;
-}
-
-/** The asked rectangle out of the canvas; a view where that is possible. */
-function crop({ grid, want, bytes }: Canvas, rows: Range, widened: Range): Uint8Array {
-  const rowLength = columnBytes(grid, widened);
-  if (grid.axis === 'cols') return bytes.subarray(rows[0] * rowLength, rows[1] * rowLength);
-  if (rowLength === grid.rowBytes) return bytes;
-  const count = want[1] - want[0];
-  const out = new Uint8Array(count * rowLength);
-  copyRectangle(
-    { bytes, offset: columnBytes(grid, [0, widened[0]]), stride: grid.rowBytes },
-    { bytes: out, offset: 0, stride: rowLength },
-    rowLength,
-    count,
-  );
-  return out;
 }

@@ -3,7 +3,7 @@ import type { ByteSource } from '../../model/types.ts';
 import type { TensorPart } from '../part.ts';
 import { deferred } from './deferred.ts';
 import { createFetcher } from './fetcher.ts';
-import { type PartJob, partBytes, startPart } from './part-job.ts';
+import { bytesOfPart, fillCanvas, groupParts } from './part-job.ts';
 import type { ShardStore } from './store.ts';
 import type { ByteProgress, StreamingPartReader } from './types.ts';
 
@@ -32,8 +32,8 @@ export function createPartReader({ source, digest, store }: PartReaderOptions): 
     signal?.addEventListener('abort', abort, { once: true });
 
     const progress: ByteProgress = { stored: 0, fetched: 0, transferred: 0, total: 0 };
-    const sizes = parts.map(partBytes);
-    progress.total = sizes.reduce((sum, size) => sum + size, 0);
+    const groups = groupParts(parts);
+    progress.total = groups.reduce((sum, { bytes }) => sum + bytes, 0);
     const report = (kind: 'stored' | 'fetched' | 'transferred', bytes: number) => {
       progress[kind] += bytes;
       if (kind !== 'transferred') onProgress?.({ ...progress });
@@ -45,28 +45,30 @@ export function createPartReader({ source, digest, store }: PartReaderOptions): 
       onError: failure.reject,
     });
 
-    const jobs: PartJob[] = [];
+    const filling: ReturnType<typeof fillCanvas>[] = [];
     let ahead = 0;
     let next = 0;
     // Filled up only when half empty, so that adjacent spans meet in the fetcher and travel in one request.
-    const fill = () => {
+    const readAhead = () => {
       if (ahead > AHEAD_BYTES / 2) return;
-      while (next < parts.length && (ahead === 0 || ahead + sizes[next]! <= AHEAD_BYTES)) {
-        ahead += sizes[next]!;
-        jobs.push(startPart({ part: parts[next]!, digest, store, source, fetcher, report, fail: failure.reject }));
-        next++;
+      while (next < groups.length && (ahead === 0 || ahead + groups[next]!.bytes <= AHEAD_BYTES)) {
+        const group = groups[next++]!;
+        ahead += group.bytes;
+        filling.push(fillCanvas({ group, digest, store, source, fetcher, report, fail: failure.reject }));
       }
     };
 
     try {
       onProgress?.({ ...progress });
-      for (const [i, part] of parts.entries()) {
-        signal?.throwIfAborted();
+      for (const group of groups) {
         if (store) await Promise.race([store.ready(), failure.promise]);
-        fill();
-        const result = await Promise.race([jobs.shift()!.done, failure.promise]);
-        yield { part, ...result };
-        ahead -= sizes[i]!;
+        readAhead();
+        const canvas = await Promise.race([filling.shift()!, failure.promise]);
+        for (const part of group.parts) {
+          signal?.throwIfAborted();
+          yield { part, ...bytesOfPart(canvas, part) };
+        }
+        ahead -= group.bytes;
       }
     } finally {
       signal?.removeEventListener('abort', abort);

@@ -1,0 +1,103 @@
+/** A member's share from raw bytes to tiles in a backend; only what is not there yet. */
+import { dequantize } from '../../model/quant.ts';
+import { repackPart } from '../../model/repack.ts';
+import type { Catalogue, MatrixRole } from '../../model/types.ts';
+import { subtract } from '../../plan/ranges.ts';
+import type { Backend, Tile } from '../backend.ts';
+import type { TensorPart } from '../part.ts';
+import type { StreamingPartReader } from '../store/types.ts';
+import { assemble, extent, type FilledMatrix, type FilledVector, tilesOf, usableTiles, vectorOf } from './loaded.ts';
+import { cutIntoTiles, MAX_TILE_BYTES } from './tile-size.ts';
+import type { HeldTile, LoadedChange, LoadedWeights, LoadProgress, Share } from './types.ts';
+import { wantedMatrices, wantedVectors } from './wanted.ts';
+
+export interface ShareLoad {
+  catalogue: Catalogue;
+  reader: StreamingPartReader;
+  backend: Pick<Backend, 'addTile' | 'dropTile'>;
+  share: Share;
+  signal?: AbortSignal | undefined;
+  onProgress?: LoadProgress | undefined;
+  /** Largest tile in device bytes. */
+  maxTileBytes?: number;
+}
+
+/** Something to read, and what becomes of it. */
+type Order = TensorPart & ({ role: MatrixRole; matrix: FilledMatrix } | { vector: FilledVector });
+
+/**
+ * Loads a whole share. Rejects with ModelError or DeviceError, or with the signal's reason; then nothing of it is left
+ * in the backend.
+ */
+export async function loadShare(load: ShareLoad): Promise<LoadedWeights> {
+  return (await loadMissing({ ...load, current: undefined })).weights;
+}
+
+/**
+ * Loads what `share` has and `current` lacks. Tiles of `current` that lie within the new share are kept as they are; one
+ * that reaches beyond it is replaced, since a tile cannot be cut on the device (its bytes come from the store).
+ * Rejects as `loadShare`; then `current` is untouched.
+ */
+export async function loadMissing(load: ShareLoad & { current: LoadedWeights | undefined }): Promise<LoadedChange> {
+  const { catalogue, share, current, maxTileBytes = MAX_TILE_BYTES } = load;
+  const { tied } = catalogue.hyper;
+  const matrices = wantedMatrices(catalogue, share).map(
+    (wanted): FilledMatrix => ({ wanted, tiles: current ? usableTiles(wanted, current, tied) : [] }),
+  );
+  const vectors = wantedVectors(catalogue, share).map(
+    (wanted): FilledVector => ({ wanted, values: current && vectorOf(wanted, current) }),
+  );
+  const orders = [
+    ...matrices.flatMap((matrix) => ordersOfMatrix(matrix, maxTileBytes)),
+    ...vectors.filter(({ values }) => !values).map(orderOfVector),
+  ].sort((a, b) => a.tensor.offset - b.tensor.offset || a.rows[0] - b.rows[0] || a.cols[0] - b.cols[0]);
+
+  const added = await carryOut(orders, load);
+  const weights = assemble(share, tied, matrices, vectors);
+  const used = tilesOf(weights);
+  return { weights, added, released: current ? [...tilesOf(current)].filter((tile) => !used.has(tile)) : [] };
+}
+
+/** One order for each tile that the matrix lacks. */
+function ordersOfMatrix(matrix: FilledMatrix, maxTileBytes: number): Order[] {
+  const { role, tensor, axis, ranges } = matrix.wanted;
+  const covered = matrix.tiles.map((tile) => extent(axis, tile)).sort((a, b) => a[0] - b[0]);
+  return ranges
+    .flatMap((range) => subtract([range], covered))
+    .flatMap((range) => cutIntoTiles(tensor, axis, range, maxTileBytes))
+    .map((range) => {
+      const whole: Pick<HeldTile, 'rows' | 'cols'> = { rows: [0, tensor.rows], cols: [0, tensor.cols] };
+      return { tensor, ...whole, [axis]: range, role, matrix };
+    });
+}
+
+function orderOfVector(vector: FilledVector): Order {
+  const { tensor } = vector.wanted;
+  return { tensor, rows: [0, tensor.rows], cols: [0, tensor.cols], vector };
+}
+
+/** Reads, repacks and hands over everything, in order. Gives the tiles made; drops them again when anything fails. */
+async function carryOut(orders: readonly Order[], { reader, backend, signal, onProgress }: ShareLoad): Promise<Tile[]> {
+  const made: Tile[] = [];
+  try {
+    let next = 0;
+    const stream = reader.stream(orders, { ...(signal && { signal }), ...(onProgress && { onProgress }) });
+    for await (const { bytes, widened } of stream) {
+      const order = orders[next++]!;
+      const { tensor, rows, cols } = order;
+      if ('vector' in order) {
+        order.vector.values = dequantize(tensor.type, bytes, tensor.rows * tensor.cols);
+        continue;
+      }
+      const data = repackPart(tensor.type, bytes, rows[1] - rows[0], widened, cols);
+      const tile = await backend.addTile(order.role, data);
+      made.push(tile);
+      order.matrix.tiles.push({ rows, cols, tile });
+      signal?.throwIfAborted();
+    }
+    return made;
+  } catch (error) {
+    for (const tile of made) backend.dropTile(tile);
+    throw error;
+  }
+}
