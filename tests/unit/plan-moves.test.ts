@@ -85,6 +85,16 @@ describe('shares within a stage', () => {
     ]);
   });
 
+  test('of two pieces equally near, the one that leaves fewer ranges moves', () => {
+    const gapped = structuredClone(plan('1:1', SMOLLM2, 2));
+    gapped.stages[0].members[0].ffn = [
+      [0, 64],
+      [640, 1536],
+    ];
+    gapped.stages[0].members[1].ffn = [[64, 640]];
+    expect(ffn(moved(gapped, { kind: 2, from: 0, to: 1, ffn: 64 }, SMOLLM2))).toEqual([[[640, 1536]], [[0, 640]]]);
+  });
+
   test('a divided KV head counts whole for each owner, and the owner’s part of it moves', () => {
     const four = plan('1:1:1:1', SMOLLM2, 4);
     // Node 2 has query head 5 of KV head 1 and 6 of KV head 2.
