@@ -1,0 +1,75 @@
+/** A stage's members in one process: their partial sums are added in member order, as the mesh will do. */
+import type { Executor } from '../../web/device/executor.ts';
+import { type Batch, type Exchange, runStage } from '../../web/device/member.ts';
+
+/** Exchanges for `members` executors that wait for each other at every sum. */
+export function lockstep(members: number): Exchange[] {
+  let waiting: { partial: Float32Array; resolve: (sum: Float32Array) => void }[] = [];
+  let arrived = 0;
+  const meet = (member: number, partial: Float32Array) =>
+    new Promise<Float32Array>((resolve) => {
+      waiting[member] = { partial: partial.slice(), resolve };
+      arrived++;
+      if (arrived < members) return;
+      const everyone = waiting;
+      waiting = [];
+      arrived = 0;
+      const sum = everyone[0].partial;
+      for (const { partial: other } of everyone.slice(1)) for (let i = 0; i < sum.length; i++) sum[i] += other[i];
+      for (const { resolve: give } of everyone) give(sum);
+    });
+  return Array.from({ length: members }, (_, member) => ({ members, allReduce: (partial) => meet(member, partial) }));
+}
+
+/**
+ * One batch through stages of executors. Gives the logits of all positions asked for over the whole vocabulary:
+ * members of the last stage hold ascending, disjoint vocabulary ranges.
+ */
+export async function runPipeline(stages: Executor[][], ids: Uint32Array, position: number): Promise<Float32Array[]> {
+  let input: Batch['input'] = { ids };
+  for (const [index, members] of stages.entries()) {
+    const final = index === stages.length - 1;
+    const output: Batch['output'] = final ? { logits: 'all' } : 'residual';
+    const exchanges = lockstep(members.length);
+    // Members after the first have no embedding: the first one's residual reaches them.
+    const shared: Batch['input'] =
+      'ids' in input && members.length > 1 ? { residual: await embed(members[0], input.ids, position) } : input;
+    const results = await Promise.all(
+      members.map(async (member, i) => {
+        const result = await runStage(member, exchanges[i], { position, count: ids.length, input: shared, output });
+        return result.slice();
+      }),
+    );
+    if (!final) input = { residual: results[0] };
+    else return joinVocabulary(members, results, ids.length);
+  }
+  throw new Error('a pipeline has at least one stage');
+}
+
+const embed = async (member: Executor, ids: Uint32Array, position: number) =>
+  (await member.run({ position, count: ids.length, ids, ops: [{ op: 'embed' }], output: 'residual' })).slice();
+
+function joinVocabulary(members: Executor[], results: Float32Array[], positions: number): Float32Array[] {
+  const { vocab } = members[0].hyper;
+  return Array.from({ length: positions }, (_, t) => {
+    const logits = new Float32Array(vocab).fill(Number.NaN);
+    for (const [i, { weights }] of members.entries()) {
+      const rows = results[i].length / positions;
+      let at = t * rows;
+      for (const [from, to] of weights.share.vocab) {
+        logits.set(results[i].subarray(at, at + to - from), from);
+        at += to - from;
+      }
+    }
+    return logits;
+  });
+}
+
+/** Logits after every one of `ids`, in batches of up to `batch`. */
+export async function teacherForce(stages: Executor[][], ids: number[], batch = 32): Promise<Float32Array[]> {
+  const logits: Float32Array[] = [];
+  for (let position = 0; position < ids.length; position += batch) {
+    logits.push(...(await runPipeline(stages, Uint32Array.from(ids.slice(position, position + batch)), position)));
+  }
+  return logits;
+}
