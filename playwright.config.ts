@@ -64,6 +64,7 @@ function firefoxProject(): Project[] {
 export default defineConfig({
   testDir: 'tests/browser',
   testMatch: '**/*.spec.ts',
+  globalSetup: './tests/browser/support/global-setup.ts',
   // One test at a time: each may use every core of the machine.
   workers: 1,
   fullyParallel: false,

@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createServer } from 'vite';
-import { ensureKernels, ensurePages, ROOT } from '../../../scripts/build.ts';
+import { ensurePages, ROOT } from '../../../scripts/build.ts';
 import { serveModelsFrom } from '../../../scripts/vite-models.ts';
 import config from '../../../vite.config.ts';
 import { makeModelsDirectory } from './models.ts';
@@ -35,7 +35,6 @@ function makeScratchDirectory(): string {
  * meanwhile does not pull them away.
  */
 export async function startTestServer(env: NodeJS.ProcessEnv = {}): Promise<TestServer> {
-  await ensureKernels();
   await ensurePages(silent);
   const scratch = makeScratchDirectory();
   const models = makeModelsDirectory(scratch);
@@ -92,7 +91,6 @@ function stop(child: ChildProcess): Promise<void> {
  * models.
  */
 export async function startViteServer(): Promise<Pick<TestServer, 'url' | 'close'>> {
-  await ensureKernels();
   const scratch = makeScratchDirectory();
   const vite = await createServer({
     ...config,
