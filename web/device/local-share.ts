@@ -50,12 +50,12 @@ export function localShare(
   const { headDim } = hyper;
   const group = hyper.heads / hyper.kvHeads;
   const kvRanges = kvHeadsOf(qHeads, hyper);
-  const kvHeads = each(kvRanges);
+  const kvHeads = [...each(kvRanges)];
   const q = scale(qHeads, headDim);
   const kv = scale(kvRanges, headDim);
   const { qBias, kBias, vBias, ...whole } = loaded.vectors;
   return {
-    qToKv: each(qHeads).map((head) => kvHeads.indexOf(Math.floor(head / group))),
+    qToKv: [...each(qHeads)].map((head) => kvHeads.indexOf(Math.floor(head / group))),
     kvHeads,
     ffn: count(ffn),
     tiles: {
