@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { mergeCandidates, selectCandidates } from '../../web/host/candidates.ts';
-import { expNegative, logPositive } from '../../web/host/exponential.ts';
+import { mergeCandidates, selectCandidates } from '../../web/device/candidates.ts';
+import { expNegative, logPositive } from '../../web/device/exponential.ts';
 import type { Want } from '../../web/host/runner.ts';
 
 /** Few different values, so that ties are common. */

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import type { Message } from '../../web/api.ts';
 import { DeviceError } from '../../web/device/backend.ts';
-import { selectCandidates } from '../../web/host/candidates.ts';
+import { selectCandidates } from '../../web/device/candidates.ts';
 import { createLoop, type GenerateHooks, type LoopParts } from '../../web/host/generate.ts';
 import type { GenerateRequest } from '../../web/host/requests.ts';
 import { BOS, END, type ToyRunner, toyLogits, toyRunner, toyTemplate, toyTokenizer, VOCAB } from './host-toy.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { selectCandidates } from '../../web/host/candidates.ts';
+import { selectCandidates } from '../../web/device/candidates.ts';
 import { uniform } from '../../web/host/random.ts';
 import { candidatesToAskFor, type Sampling, sample } from '../../web/host/sampler.ts';
 

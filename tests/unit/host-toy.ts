@@ -1,5 +1,5 @@
 /** A toy language model for the host's tests: its logits depend on every token before, so a wrong KV cache shows. */
-import { selectCandidates } from '../../web/host/candidates.ts';
+import { selectCandidates } from '../../web/device/candidates.ts';
 import type { Forwarded, Runner, Want } from '../../web/host/runner.ts';
 import type { ChatTemplate, Tokenizer } from '../../web/model/types.ts';
 

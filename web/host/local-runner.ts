@@ -1,7 +1,8 @@
 /** A Runner over one executor that holds the whole model. */
+
+import { selectCandidates } from '../device/candidates.ts';
 import type { Executor } from '../device/executor.ts';
 import { ALONE, runStage } from '../device/member.ts';
-import { selectCandidates } from './candidates.ts';
 import type { Forwarded, Runner, Want } from './runner.ts';
 
 export interface LocalRunnerOptions {

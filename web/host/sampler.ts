@@ -1,5 +1,5 @@
 /** Which token follows: pure functions on candidates. Order: penalty (in the Runner), temperature, top-k, top-p, min-p. */
-import { expNegative } from './exponential.ts';
+import { expNegative } from '../device/exponential.ts';
 import type { Candidates } from './runner.ts';
 
 export interface Sampling {

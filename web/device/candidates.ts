@@ -1,6 +1,6 @@
 /** The best tokens of a position out of its logits, whole or in parts, here or on several devices. */
 import { expNegative, logPositive } from './exponential.ts';
-import type { Candidates, Want } from './runner.ts';
+import type { Candidates, Want } from './want.ts';
 
 /** Logits of consecutive vocabulary rows. */
 export interface LogitPart {
