@@ -21,8 +21,8 @@ import {
 
 /** First read of a header, in bytes; every further one doubles what is there. */
 const FIRST_READ = 1 << 18;
-/** Larger headers are refused. The vocabulary of Llama 3 takes 8 MB. */
-const MAX_HEADER = 1 << 28;
+/** Larger headers are refused. The vocabularies of Llama 3 and Gemma 3 take 8 and 15 MB. */
+const MAX_HEADER = 1 << 26;
 const MAX_ENTRIES = 1 << 16;
 const MAX_TENSORS = 1 << 16;
 const MAX_ARRAY = 1 << 22;

@@ -51,7 +51,7 @@ export function makeTokenizer(file: ModelFile): Tokenizer {
     return ids;
   };
 
-  const endOfTurn = endsOfTurn(file, vocabulary, bos, (text) => encode(text, true));
+  const endOfTurn = endsOfTurn(file, vocabulary, bos, split);
   const bytes = (id: number): Uint8Array => {
     switch (vocabulary.types[id]) {
       case TokenType.normal:
@@ -95,11 +95,14 @@ function makeEncoder(metadata: Metadata, vocabulary: Vocabulary): Encoder {
   );
 }
 
+/** Cuts a text into ids of whole tokens and the plain text between them. */
+type Splitter = (text: string, special: boolean) => (string | number)[];
+
 /**
  * Cuts a text at the tokens that are matched as a whole: user-defined ones always, control tokens when `special`.
  * Longer tokens first over the whole text, as llama.cpp does it.
  */
-function specialSplitter(vocabulary: Vocabulary): (text: string, special: boolean) => (string | number)[] {
+function specialSplitter(vocabulary: Vocabulary): Splitter {
   const whole = vocabulary.types
     .flatMap((type, id) => {
       const control = type === TokenType.control || type === TokenType.unknown;
@@ -131,7 +134,7 @@ function endsOfTurn(
   file: ModelFile,
   vocabulary: Vocabulary,
   bos: number | undefined,
-  encode: (text: string) => number[],
+  split: Splitter,
 ): ReadonlySet<number> {
   const named = ['eos', 'eot', 'eom'].map((name) => specialId(file.metadata, name, vocabulary));
   const ends = new Set(named.filter((id) => id !== undefined));
@@ -139,8 +142,8 @@ function endsOfTurn(
     if (END_MARKERS.includes(text) && vocabulary.types[id] !== TokenType.unused) ends.add(id);
   }
   const after = templateEnding(file);
-  const first = after === undefined ? undefined : encode(after)[0];
-  if (first !== undefined && first !== bos && vocabulary.types[first] === TokenType.control) ends.add(first);
+  const first = after === undefined ? undefined : split(after, true)[0];
+  if (typeof first === 'number' && first !== bos && vocabulary.types[first] === TokenType.control) ends.add(first);
   return ends;
 }
 

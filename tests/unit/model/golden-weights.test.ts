@@ -27,6 +27,8 @@ describe.skipIf(shared('tiny').missing)('weights of the golden models (skipped: 
       const plain = await openModel(shared('tiny/tiny-llama.F16.gguf').path);
       const file = await openModel(shared(`tiny/tiny-llama.${variant}.gguf`).path);
       for (const tensor of file.tensors.values()) {
+        // Two of the four layers hold every type that a file mixes.
+        if (/^blk\.[12]\./.test(tensor.name)) continue;
         const raw = await read(file, tensor);
         const values = dequantize(tensor.type, raw, tensor.rows * tensor.cols);
         const original = plain.tensors.get(tensor.name)!;

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { httpSource, urlSource } from '../../../web/model/http.ts';
+import { failure } from './failure.ts';
 
 const FILE = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 2654435761) >>> 24);
 const FAST = { retryDelayMs: 1 };
@@ -46,9 +47,6 @@ function range(
     else response.end();
   });
 }
-
-const failure = (code: string, message: RegExp) =>
-  expect.objectContaining({ name: 'ModelError', code, message: expect.stringMatching(message) });
 
 describe('httpSource', () => {
   it('learns name and size and reads ranges', async () => {

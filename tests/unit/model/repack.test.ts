@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BLOCKS, bytesOfValues, dequantize, halfToFloat, widenColumns } from '../../../web/model/quant.ts';
 import { repackPart } from '../../../web/model/repack.ts';
-import { ModelError, type TensorType } from '../../../web/model/types.ts';
+import type { TensorType } from '../../../web/model/types.ts';
+import { failure, thrown } from './failure.ts';
 import { unpackTile } from './unpack.ts';
 
 const TYPES = Object.keys(BLOCKS) as TensorType[];
@@ -104,18 +105,10 @@ describe('repackPart', () => {
 
   it('refuses parts that are too short or do not fall on blocks', () => {
     const raw = new Uint8Array(bytesOfValues('Q4_K', 256));
-    const code = (act: () => unknown) => {
-      try {
-        act();
-      } catch (error) {
-        return error instanceof ModelError ? error.code : error;
-      }
-      return 'nothing';
-    };
-    expect(code(() => repackPart('Q4_K', raw, 2, [0, 256], [0, 256]))).toBe('truncated');
-    expect(code(() => repackPart('Q4_K', raw, 1, [0, 256], [0, 16]))).toBe('corrupt');
-    expect(code(() => repackPart('Q4_K', raw, 1, [0, 256], [224, 288]))).toBe('corrupt');
-    expect(code(() => repackPart('Q4_K', raw, 1, [0, 100], [0, 32]))).toBe('corrupt');
+    expect(thrown(() => repackPart('Q4_K', raw, 2, [0, 256], [0, 256]))).toEqual(failure('truncated', /./));
+    expect(thrown(() => repackPart('Q4_K', raw, 1, [0, 256], [0, 16]))).toEqual(failure('corrupt', /./));
+    expect(thrown(() => repackPart('Q4_K', raw, 1, [0, 256], [224, 288]))).toEqual(failure('corrupt', /./));
+    expect(thrown(() => repackPart('Q4_K', raw, 1, [0, 100], [0, 32]))).toEqual(failure('corrupt', /./));
   });
 });
 

@@ -34,13 +34,15 @@ export function byteLevelEncoder(metadata: Metadata, vocabulary: Vocabulary): En
     ranks ??= rankMerges(merges);
     return ranks.get(`${left} ${right}`);
   };
-  const idOfByte = (letter: string): number => {
-    const id = vocabulary.idOf(letter);
-    if (id === undefined) {
-      const byte = LETTER_BYTES.get(letter)!;
-      throw new ModelError('tokenizer', `The vocabulary has no token for the byte ${byte}, which this text needs.`);
+  /**
+   * Bytes one by one. Some vocabularies lack the rarest ones (SmolLM2: most control characters); such bytes are left
+   * out, as in llama.cpp, since the model has never seen anything for them.
+   */
+  const pushLetters = (symbol: string, ids: number[]) => {
+    for (const letter of symbol) {
+      const id = vocabulary.idOf(letter);
+      if (id !== undefined) ids.push(id);
     }
-    return id;
   };
 
   return {
@@ -57,7 +59,7 @@ export function byteLevelEncoder(metadata: Metadata, vocabulary: Vocabulary): En
         for (const symbol of mergeSymbols(letters, rank)) {
           const id = vocabulary.idOf(symbol);
           if (id !== undefined) ids.push(id);
-          else ids.push(...Array.from(symbol, idOfByte));
+          else pushLetters(symbol, ids);
         }
       }
     },

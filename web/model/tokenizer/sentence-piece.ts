@@ -1,7 +1,7 @@
 /** SentencePiece BPE (`tokenizer.ggml.model` = llama): Llama 2, TinyLlama, Mistral. Pairs merge by the score of what they make. */
 import { type Metadata, ModelError } from '../types.ts';
 import { mergeSymbols } from './merge.ts';
-import { type Encoder, isNumbers, TokenType, type Vocabulary } from './vocabulary.ts';
+import { type Encoder, isNumbers, specialId, TokenType, type Vocabulary } from './vocabulary.ts';
 
 /** Stands for a space inside tokens. */
 const SPACE = '▁';
@@ -18,12 +18,13 @@ export function sentencePieceEncoder(metadata: Metadata, vocabulary: Vocabulary)
     );
   }
   const spacePrefix = metadata.get('tokenizer.ggml.add_space_prefix') !== false;
+  const unknown = specialId(metadata, 'unknown', vocabulary);
   const rank = (left: string, right: string): number | undefined => {
     const id = vocabulary.idOf(left + right);
     return id === undefined ? undefined : -scores[id]!;
   };
   const idOfByte = (byte: number): number => {
-    const id = vocabulary.idOf(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+    const id = vocabulary.idOf(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`) ?? unknown;
     if (id === undefined) {
       throw new ModelError('tokenizer', `The vocabulary has no token for the byte ${byte}, which this text needs.`);
     }
