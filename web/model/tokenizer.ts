@@ -1,9 +1,9 @@
 /**
  * Text to token ids and back, out of a GGUF file's own vocabulary, the same ids as llama.cpp's.
  *
- * Not `@huggingface/tokenizers`: driven from a GGUF vocabulary it gives the right ids for byte-level BPE, but it takes
- * 0.25 to 0.4 s to set up a vocabulary of Llama 3's or Qwen's size (here: 0.1 s, on first use), and SentencePiece's
- * scores, which is all that Llama 2 and Mistral files carry, it cannot use.
+ * Not `@huggingface/tokenizers`: driven from a GGUF vocabulary it gives the right ids for byte-level BPE, but it cannot
+ * use SentencePiece's scores, which is all that Llama 2 and Mistral files carry, and takes 0.3 to 0.4 s to set up a
+ * vocabulary of Llama 3's or Qwen's size (here: 0.2 s, of which most on first use).
  */
 import { chatTemplate } from './template.ts';
 import { byteLevelEncoder } from './tokenizer/byte-level.ts';
