@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
-import { serveModelsFrom } from './scripts/vite-models.ts';
+import { serveDataFrom } from './scripts/vite-data.ts';
 import { DEFAULT_MODELS_DIR } from './signaling-server/options.ts';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -15,7 +15,7 @@ const isolation = {
 export default defineConfig({
   root: here('web'),
   publicDir: here('public'),
-  plugins: [serveModelsFrom(process.env.MODELS_DIR || DEFAULT_MODELS_DIR)],
+  plugins: [serveDataFrom(process.env.MODELS_DIR || DEFAULT_MODELS_DIR)],
   build: {
     outDir: here('dist'),
     emptyOutDir: true,

@@ -7,6 +7,7 @@ import { loadCertificate } from './certificate.ts';
 import { type Addresses, createHttpServer, listen, type Site } from './http-server.ts';
 import { linksOutOf } from './model-files.ts';
 import { parseServerOptions, type ServerOptions, USAGE, UsageError } from './options.ts';
+import { attachRooms } from './rooms.ts';
 import { welcome } from './welcome.ts';
 
 /** The server cannot start; `message` says why and what to do. */
@@ -41,18 +42,34 @@ export async function startServer(options: ServerOptions, log: (line: string) =>
     [...network, 'localhost'].map((host) => `${scheme}://${host}:${port}`);
 
   const http = createHttpServer(site);
-  const port = await listenOrExplain(http, options.port);
-  addresses.http = origins('http', port);
-
   const https = createHttpServer(site, await loadCertificate(options.certificate, hostNames(), network));
+  const rooms = await openRooms([http, https], options, log);
+  const port = await listenOrExplain(http, options.port).catch(async (error: unknown) => {
+    await rooms.close();
+    throw error;
+  });
+  addresses.http = origins('http', port);
   try {
     addresses.https = origins('https', await listen(https, options.port === 0 ? 0 : port + 1));
   } catch (error) {
     log(`No https: port ${port + 1} cannot be used (${reason(error)}). Other devices will be slow: their browsers`);
     log('allow WebGPU and threads only over https. Free that port, or start with another --port.');
   }
-  const servers = addresses.https.length > 0 ? [http, https] : [http];
-  return { addresses, close: () => closeAll(servers) };
+  const close = async () => {
+    await rooms.close();
+    await closeAll(addresses.https.length > 0 ? [http, https] : [http]);
+  };
+  return { addresses, close };
+}
+
+async function openRooms(servers: Server[], options: ServerOptions, log: (line: string) => void) {
+  const { iceServers, redisUrl } = options;
+  try {
+    return await attachRooms(servers, { iceServers, log, ...(redisUrl && { redisUrl }) });
+  } catch (error) {
+    const advice = 'Start Redis, or unset REDIS_URL: one server process needs none.';
+    throw new StartError(`Rooms cannot be shared through REDIS_URL (${reason(error)}). ${advice}`, { cause: error });
+  }
 }
 
 async function listenOrExplain(server: Server, port: number): Promise<number> {

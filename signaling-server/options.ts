@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import type { IceServer } from '../web/mesh/messages.ts';
+import { parseIceServers } from './rooms-ice.ts';
 
 const fromRoot = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 
@@ -17,6 +19,10 @@ export interface ServerOptions {
   pages: string;
   /** Directory that keeps the https certificate between starts. */
   certificate: string;
+  /** STUN and TURN servers for the pages (environment: ICE_SERVERS). */
+  iceServers: IceServer[];
+  /** Shares rooms with the other server processes at this Redis (environment: REDIS_URL). */
+  redisUrl?: string;
 }
 
 /** The command line cannot be understood; `message` says why and how it is used. */
@@ -33,7 +39,11 @@ export const USAGE = `Usage: npm start -- [--port N] [--models DIR]
   --models DIR      directory with .gguf files (default models/; environment: MODELS_DIR)
   --pages DIR       directory with the built pages (default dist/)
   --certificate DIR directory that keeps the https certificate (default .certificate/)
-  --help            print this text`;
+  --help            print this text
+
+Further environment:
+  ICE_SERVERS       STUN and TURN servers for the links between devices: stun:HOST:PORT, …, or JSON (default none)
+  REDIS_URL         redis://… through which several server processes share their rooms (default: one process alone)`;
 
 const HIGHEST_PORT = 65_534; // https takes the next one
 
@@ -58,7 +68,17 @@ export function parseServerOptions(argv: string[], env: NodeJS.ProcessEnv): Serv
     models: resolve(flags.models ?? (env.MODELS_DIR || DEFAULT_MODELS_DIR)),
     pages: resolve(flags.pages ?? fromRoot('dist')),
     certificate: resolve(flags.certificate ?? fromRoot('.certificate')),
+    iceServers: readIceServers(env.ICE_SERVERS),
+    ...(env.REDIS_URL && { redisUrl: env.REDIS_URL }),
   };
+}
+
+function readIceServers(text: string | undefined): IceServer[] {
+  try {
+    return parseIceServers(text);
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
 }
 
 function readFlags(argv: string[]) {

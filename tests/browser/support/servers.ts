@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createServer } from 'vite';
 import { ensurePages, ROOT } from '../../../scripts/build.ts';
-import { serveModelsFrom } from '../../../scripts/vite-models.ts';
+import { serveDataFrom } from '../../../scripts/vite-data.ts';
 import config from '../../../vite.config.ts';
 import { makeModelsDirectory } from './models.ts';
 
@@ -97,7 +97,7 @@ export async function startViteServer(): Promise<Pick<TestServer, 'url' | 'close
     configFile: false,
     root: ROOT,
     cacheDir: join(scratch, 'vite'),
-    plugins: [serveModelsFrom(makeModelsDirectory(scratch))],
+    plugins: [serveDataFrom(makeModelsDirectory(scratch))],
     appType: 'mpa',
     logLevel: 'warn',
     clearScreen: false,

@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
 import { listen } from '../../../signaling-server/http-server.ts';
 import { type RunningServer, StartError, startServer } from '../../../signaling-server/main.ts';
 import { welcome } from '../../../signaling-server/welcome.ts';
@@ -13,6 +14,7 @@ const options = (port: number) => ({
   pages: join(root, 'pages'),
   models: join(root, 'models'),
   certificate: join(root, 'certificate'),
+  iceServers: [],
 });
 let running: RunningServer | undefined;
 let blocker: Server | undefined;
@@ -51,6 +53,17 @@ async function takePortAboveAFreeOne(): Promise<number> {
   }
 }
 
+/** How the server answers a WebSocket's opening request from a page of this origin. */
+function upgradeStatus(address: string, origin: string): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(address.replace(/^http/, 'ws'), { origin, rejectUnauthorized: false });
+    socket.once('upgrade', (response) => resolve(response.statusCode));
+    socket.once('open', () => socket.close());
+    socket.once('unexpected-response', (_, response) => resolve(response.statusCode));
+    socket.once('error', reject);
+  });
+}
+
 describe('starting the server', () => {
   test('answers by http and https on all addresses, and says where', async () => {
     running = await startServer(options(0), () => undefined);
@@ -83,6 +96,19 @@ describe('starting the server', () => {
     const start = (change: object) => startServer({ ...options(0), ...change }, () => undefined);
     await expect(start({ pages: join(root, 'models') })).rejects.toThrow(/no built pages.*npm run build/);
     await expect(start({ models: join(root, 'none') })).rejects.toThrow(/no directory/);
+  });
+
+  test('a Redis that does not answer is explained', async () => {
+    const start = startServer({ ...options(0), redisUrl: 'redis://localhost:1' }, () => undefined);
+    await expect(start).rejects.toThrow(/REDIS_URL.*unset REDIS_URL/);
+  });
+
+  test('rooms are there on both ports, for pages of the same origin only', async () => {
+    running = await startServer(options(0), () => undefined);
+    for (const origin of [running.addresses.http.at(-1)!, running.addresses.https.at(-1)!]) {
+      expect(await upgradeStatus(`${origin}/room`, origin)).toBe(101);
+      expect(await upgradeStatus(`${origin}/room`, 'https://elsewhere.example')).toBe(403);
+    }
   });
 
   test('a link out of the models directory is named, since it is not served', async () => {

@@ -21,6 +21,17 @@ describe('server options', () => {
     expect(parseServerOptions(['--models', 'here'], {})).toMatchObject({ models: resolve('here') });
   });
 
+  test('ICE servers and Redis come from the environment, and neither is needed', () => {
+    expect(parseServerOptions([], {})).toMatchObject({ iceServers: [] });
+    expect(parseServerOptions([], {})).not.toHaveProperty('redisUrl');
+    const env = { ICE_SERVERS: 'stun:stun.example.org', REDIS_URL: 'redis://localhost' };
+    expect(parseServerOptions([], env)).toMatchObject({
+      iceServers: [{ urls: 'stun:stun.example.org' }],
+      redisUrl: 'redis://localhost',
+    });
+    expect(() => parseServerOptions([], { ICE_SERVERS: 'http://x' })).toThrow(UsageError);
+  });
+
   test('--help asks for the usage', () => {
     expect(parseServerOptions(['--help'], {})).toBe('help');
   });

@@ -1,0 +1,29 @@
+import type { Server } from 'node:http';
+import type { Plugin } from 'vite';
+import { serveData } from '../signaling-server/http-server.ts';
+import { attachRooms } from '../signaling-server/rooms.ts';
+
+/** Lets Vite's dev server answer `/models/…`, `/addresses.json` and the WebSockets of rooms and relay as the real server does. */
+export function serveDataFrom(directory: string): Plugin {
+  return {
+    name: 'edgevisor-data',
+    async configureServer(server) {
+      const addresses = () => ({
+        http: [...(server.resolvedUrls?.network ?? []), ...(server.resolvedUrls?.local ?? [])].map(
+          (url) => new URL(url).origin,
+        ),
+        https: [],
+      });
+      // Vite in middleware mode has no server of its own; then whoever owns it attaches the rooms.
+      if (server.httpServer) {
+        const rooms = await attachRooms([server.httpServer as Server]);
+        server.httpServer.once('close', () => void rooms.close());
+      }
+      server.middlewares.use((request, response, next) => {
+        serveData({ models: directory, addresses }, request, response).then((served) => {
+          if (!served) next();
+        }, next);
+      });
+    },
+  };
+}
