@@ -36,3 +36,18 @@ export const formatWait = (seconds: number): string => {
 
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
+
+/** A wait is only foretold once this much has been seen of the phase. */
+const FORECAST_AFTER_MS = 1500;
+
+/** Seconds until a phase is done at its speed so far; undefined while that is not known. */
+export const secondsLeft = (
+  progress: { loaded: number; total: number },
+  since: { at: number; loaded: number },
+  now: number,
+): number | undefined => {
+  const elapsed = now - since.at;
+  const done = progress.loaded - since.loaded;
+  if (elapsed < FORECAST_AFTER_MS || done <= 0 || progress.total <= 0) return undefined;
+  return ((progress.total - progress.loaded) * elapsed) / done / 1000;
+};

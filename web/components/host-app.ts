@@ -308,15 +308,14 @@ export class HostApp extends LitElement {
     </div>`;
   }
 
-  #panel(): TemplateResult {
+  #panel(): TemplateResult | typeof nothing {
     const docked = this.#panelDocked;
-    const shown = docked ? this.panelOpen : this.overlay === 'panel';
+    if (!(docked ? this.panelOpen : this.overlay === 'panel')) return nothing;
     const { info, status, stored, storedFailure, log } = this.#engine;
     const settings = this.#settings.value;
     return html`<aside
-      class="panel ${shown && !docked ? 'over' : ''}"
+      class="panel ${docked ? '' : 'over'}"
       aria-label="Settings and device"
-      ?hidden=${!shown}
       ?inert=${this.overlay === 'chats'}
     >
       <div class="panel-head">

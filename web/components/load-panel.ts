@@ -2,24 +2,9 @@ import { css, html, LitElement, nothing, type TemplateResult } from 'lit';
 import { customElement, property } from 'lit/decorators.js';
 import type { Progress } from '../api.ts';
 import { ask } from './events.ts';
-import { formatBytes, formatWait, percent } from './format.ts';
+import { formatBytes, formatWait, percent, secondsLeft } from './format.ts';
 import type { Failure } from './state/engine-session.ts';
 import { shared } from './styles/shared.ts';
-
-/** A wait is only foretold once this much has been seen of the phase. */
-const FORECAST_AFTER_MS = 1500;
-
-/** Seconds until a phase is done at its speed so far; undefined while that is not known. */
-export const secondsLeft = (
-  progress: Progress,
-  since: { at: number; loaded: number },
-  now: number,
-): number | undefined => {
-  const elapsed = now - since.at;
-  const done = progress.loaded - since.loaded;
-  if (elapsed < FORECAST_AFTER_MS || done <= 0 || progress.total <= 0) return undefined;
-  return ((progress.total - progress.loaded) * elapsed) / done / 1000;
-};
 
 /** How the loading of a model goes, in bytes and in words, or why it did not. */
 @customElement('load-panel')
