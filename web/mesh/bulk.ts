@@ -35,12 +35,10 @@ export function createBulkSender(
   channel: Channel,
   stats: SendStats,
   failure: () => MeshError | undefined,
-  maxMessageBytes: number,
+  maxMessageBytes: () => number,
 ) {
-  const maxMessage = Math.min(maxMessageBytes, PIECE_BYTES);
-  const message = new Uint8Array(maxMessage);
+  const message = new Uint8Array(PIECE_BYTES);
   const view = new DataView(message.buffer);
-  const room = maxMessage - PART_HEADER_BYTES;
   // The hello was number 0.
   let sequence = 1;
   let sent = 0;
@@ -49,8 +47,9 @@ export function createBulkSender(
   let last: Promise<void> = Promise.resolve();
 
   async function transfer(header: Header, bytes: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
-    for (let offset = 0; offset < bytes.length; offset += room) {
-      const piece = bytes.subarray(offset, offset + room);
+    let piece: Uint8Array;
+    for (let offset = 0; offset < bytes.length; offset += piece.length) {
+      piece = bytes.subarray(offset, offset + Math.min(maxMessageBytes(), PIECE_BYTES) - PART_HEADER_BYTES);
       await channel.drained(BUFFER_BYTES);
       while (!failure() && sent - taken + piece.length > WINDOW_BYTES)
         await new Promise<void>((resolve) => {

@@ -29,7 +29,7 @@ export type SendFrame = (buffer: FrameBuffer, header: Header, length: number) =>
 
 export function createFrameSender(
   channel: Channel,
-  maxMessageBytes: number,
+  maxMessageBytes: () => number,
   link: SenderLink,
   stats: SendStats,
 ): SendFrame {
@@ -74,10 +74,11 @@ export function createFrameSender(
     const number = sequence;
     sequence = (sequence + 1) & 0xffff;
     stats.framesSent++;
-    if (HEADER_BYTES + length <= maxMessageBytes) {
+    const maxMessage = maxMessageBytes();
+    if (HEADER_BYTES + length <= maxMessage) {
       writeHeader(buffer.view, header, number);
       post(buffer.bytes.subarray(0, HEADER_BYTES + length));
-    } else sendParts(buffer.payload.subarray(0, length), header, number, maxMessageBytes, post);
+    } else sendParts(buffer.payload.subarray(0, length), header, number, maxMessage, post);
     if (link.failure) throw link.failure;
     return flushed;
   };

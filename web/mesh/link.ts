@@ -105,8 +105,8 @@ export interface LinkOptions {
   kind: 'webrtc' | 'relay';
   tensors: Channel;
   bulk: Channel;
-  /** Largest message that the channels carry. */
-  maxMessageBytes: number;
+  /** Largest message that the channels carry; asked for every frame, since it may be known late. */
+  maxMessageBytes: () => number;
 }
 
 const NO_HEADER: Header = { kind: Kind.hello, type: 'f32', slot: 0, epoch: 0, layer: 0, position: 0, rows: 0 };

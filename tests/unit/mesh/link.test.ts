@@ -246,7 +246,7 @@ describe('a link', () => {
       kind: 'webrtc',
       tensors: tensors[0],
       bulk: bulk[0],
-      maxMessageBytes: 1000,
+      maxMessageBytes: () => 1000,
     });
     tensors[1].send(Uint8Array.of(2, 0, 0, 0));
     await expect(opened).rejects.toMatchObject({
@@ -258,7 +258,7 @@ describe('a link', () => {
   test('is for the device that it was made for', async () => {
     const tensors = memoryChannels();
     const bulk = memoryChannels();
-    const options = { kind: 'webrtc', maxMessageBytes: 1000 } as const;
+    const options = { kind: 'webrtc', maxMessageBytes: () => 1000 } as const;
     const opened = openLink({ ...options, self: 0, peer: 1, tensors: tensors[0], bulk: bulk[0] });
     openLink({ ...options, self: 2, peer: 0, tensors: tensors[1], bulk: bulk[1] }).catch(() => undefined);
     await expect(opened).rejects.toMatchObject({ code: 'malformed' });

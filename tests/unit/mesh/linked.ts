@@ -14,8 +14,22 @@ export async function linked(first = 0, second = 1, maxMessageBytes = 256 * 1024
   const tensors = memoryChannels();
   const bulk = memoryChannels();
   const [a, b] = await Promise.all([
-    openLink({ self: first, peer: second, kind: 'webrtc', tensors: tensors[0], bulk: bulk[0], maxMessageBytes }),
-    openLink({ self: second, peer: first, kind: 'webrtc', tensors: tensors[1], bulk: bulk[1], maxMessageBytes }),
+    openLink({
+      self: first,
+      peer: second,
+      kind: 'webrtc',
+      tensors: tensors[0],
+      bulk: bulk[0],
+      maxMessageBytes: () => maxMessageBytes,
+    }),
+    openLink({
+      self: second,
+      peer: first,
+      kind: 'webrtc',
+      tensors: tensors[1],
+      bulk: bulk[1],
+      maxMessageBytes: () => maxMessageBytes,
+    }),
   ]);
   return { a, b, tensors, bulk };
 }

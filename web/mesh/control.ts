@@ -1,0 +1,169 @@
+/**
+ * What the host and the devices of its mesh say to each other besides tensors: JSON on a link, in order with them.
+ * Nothing is believed before it has passed its schema; docs/mesh.md has the messages as a table.
+ */
+import * as v from 'valibot';
+import { FrameError } from './frames.ts';
+import { NUMBER_TYPES } from './wire.ts';
+
+const natural = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 48));
+const device = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff));
+const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
+const finite = v.pipe(v.number(), v.finite());
+const list = <T extends v.GenericSchema>(item: T, most: number) => v.pipe(v.array(item), v.maxLength(most));
+
+const RangeSchema = v.pipe(
+  v.tuple([natural, natural]),
+  v.check(([from, to]) => from <= to, 'a range that ends before it begins'),
+);
+/** More ranges than a model has blocks can only be nonsense. */
+const RangesSchema = list(RangeSchema, 4096);
+
+const TYPES = ['F32', 'F16', 'BF16', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q4_K', 'Q5_K', 'Q6_K'] as const;
+const ROLES = [
+  ...['q', 'k', 'v', 'o', 'gate', 'up', 'down', 'embedding', 'head'],
+  ...['attentionNorm', 'ffnNorm', 'outputNorm', 'qBias', 'kBias', 'vBias', 'oBias', 'qNorm', 'kNorm'],
+] as const;
+
+const size = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(2 ** 24));
+
+const HyperSchema = v.strictObject({
+  architecture: v.picklist(['llama', 'qwen2', 'qwen3']),
+  ...{ layers: size, dim: size, heads: size, kvHeads: size, headDim: size, ffn: size, vocab: size, context: size },
+  normEpsilon: finite,
+  rope: v.strictObject({
+    layout: v.picklist(['pairs', 'halves']),
+    dims: size,
+    frequencies: list(finite, 4096),
+    magnitude: finite,
+  }),
+  ...{ tied: v.boolean(), qkvBias: v.boolean(), qkNorm: v.boolean() },
+});
+
+const TensorSchema = v.strictObject({
+  role: v.picklist(ROLES),
+  layer: natural,
+  name: text(256),
+  type: v.picklist(TYPES),
+  ...{ rows: size, cols: size, offset: natural, bytes: natural },
+});
+
+/** A model as a device needs to know it: what the header says of shapes and places, without vocabulary or template. */
+export const WireModelSchema = v.strictObject({
+  name: text(256),
+  digest: v.pipe(v.string(), v.regex(/^[0-9a-f]{16,128}$/)),
+  bytes: natural,
+  /** Where its bytes come from: an address that the device can reach itself, or the host. */
+  origin: v.variant('kind', [
+    /** A file among the server's models. */
+    v.strictObject({ kind: v.literal('server'), files: list(text(256), 1024) }),
+    v.strictObject({ kind: v.literal('host') }),
+  ]),
+  hyper: HyperSchema,
+  tensors: list(TensorSchema, 65536),
+});
+
+export const AssignmentSchema = v.strictObject({
+  epoch: natural,
+  /** Undefined: the device has no part in this plan. */
+  share: v.optional(
+    v.strictObject({
+      layers: RangeSchema,
+      ...{ qHeads: RangesSchema, ffn: RangesSchema, vocab: RangesSchema },
+      ...{ embedding: v.boolean(), head: v.boolean() },
+    }),
+  ),
+  /** Devices of its stage in plan order, itself among them; the first is the stage's leader. */
+  members: list(device, 1024),
+  /** Leader of the stage before; undefined for the first stage. */
+  previous: v.optional(device),
+  /** Devices of the next stage; none after the last. */
+  next: list(device, 1024),
+  wire: v.picklist(NUMBER_TYPES),
+  /** Compare the replicas' digests in every batch. */
+  verify: v.boolean(),
+  context: size,
+  maxBatch: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(4096)),
+});
+
+const KvHeadSchema = v.strictObject({ layer: natural, kvHead: natural });
+
+/** From the host to a device. */
+export const ToDeviceSchema = v.variant('type', [
+  v.strictObject({ type: v.literal('model'), model: WireModelSchema }),
+  /** Load what the assignment needs beyond the present one, without disturbing it. */
+  v.strictObject({ type: v.literal('prepare'), assignment: AssignmentSchema }),
+  /** Send KV of these heads over positions [from, to) to another device, which keeps it for `epoch`. */
+  v.strictObject({
+    type: v.literal('send-kv'),
+    epoch: natural,
+    to: device,
+    heads: list(KvHeadSchema, 65536),
+    range: RangeSchema,
+  }),
+  /** From now on the prepared assignment holds. */
+  v.strictObject({ type: v.literal('commit'), epoch: natural }),
+  /** Forget a prepared assignment. */
+  v.strictObject({ type: v.literal('cancel'), epoch: natural }),
+  /** Forget everything: another model comes, or none. */
+  v.strictObject({ type: v.literal('unload') }),
+  /** Asks for `stats`. */
+  v.strictObject({ type: v.literal('stats') }),
+]);
+
+const AboutSchema = v.strictObject({
+  backend: v.picklist(['wasm', 'webgpu']),
+  description: text(256),
+  threads: natural,
+  gmacs: finite,
+  readbackMs: finite,
+  /** Bytes that the device lends. */
+  memoryLimit: natural,
+});
+
+/** From a device to the host. `epoch` says which request an answer belongs to. */
+export const ToHostSchema = v.variant('type', [
+  v.strictObject({ type: v.literal('about'), about: AboutSchema }),
+  v.strictObject({
+    type: v.literal('progress'),
+    epoch: natural,
+    ...{ stored: natural, fetched: natural, transferred: natural, total: natural },
+  }),
+  v.strictObject({ type: v.literal('prepared'), epoch: natural }),
+  /** All of the KV of one `send-kv` has arrived. */
+  v.strictObject({ type: v.literal('kv-received'), epoch: natural, from: device, bytes: natural }),
+  v.strictObject({ type: v.literal('committed'), epoch: natural }),
+  /** A request could not be fulfilled; the assignment before still holds. */
+  v.strictObject({ type: v.literal('refused'), epoch: natural, code: text(32), message: text(1024) }),
+  /** The running assignment cannot go on. `device`: who is to blame, where that is known. */
+  v.strictObject({
+    type: v.literal('broken'),
+    epoch: natural,
+    code: text(32),
+    message: text(1024),
+    device: v.optional(device),
+  }),
+  v.strictObject({
+    type: v.literal('stats'),
+    ...{ weights: natural, kv: natural, scratch: natural, tokens: natural },
+    /** Of the last batch, in microseconds: computing, and waiting for others. */
+    ...{ position: natural, batchSize: natural, execUs: natural, syncUs: natural },
+  }),
+]);
+
+export type WireModel = v.InferOutput<typeof WireModelSchema>;
+export type Assignment = v.InferOutput<typeof AssignmentSchema>;
+export type ToDevice = v.InferOutput<typeof ToDeviceSchema>;
+export type ToHost = v.InferOutput<typeof ToHostSchema>;
+export type About = v.InferOutput<typeof AboutSchema>;
+
+/** Throws FrameError, which closes the sender's link. */
+export const parseToDevice = (message: unknown): ToDevice => check(ToDeviceSchema, message);
+export const parseToHost = (message: unknown): ToHost => check(ToHostSchema, message);
+
+function check<T extends v.GenericSchema>(schema: T, message: unknown): v.InferOutput<T> {
+  const result = v.safeParse(schema, message, { abortEarly: true });
+  if (result.success) return result.output;
+  const issue = result.issues[0];
+  throw new FrameError(`a control message with a fault at ${v.getDotPath(issue) ?? 'its top'}: ${issue.message}`);
+}
