@@ -40,8 +40,12 @@ export interface StoredModel {
   digest: string;
   /** The model's name when it was stored. */
   model: string;
+  /** Bytes stored of it, and the size of the whole file. */
   bytes: number;
+  fileBytes: number;
   pieces: number;
+  /** Milliseconds since 1970. */
+  lastUsed: number;
 }
 
 /** Detail of `progress` events. */

@@ -15,7 +15,10 @@ describe('the probe', () => {
     // Answers must be able to show a fault: neither zero nor constant.
     expect(new Set(whole.answers[1]).size).toBeGreaterThan(500);
 
-    const altered = (spoil: (values: Float32Array) => Float32Array) => ({ ...whole, answers: whole.answers.map(spoil) });
+    const altered = (spoil: (values: Float32Array) => Float32Array) => ({
+      ...whole,
+      answers: whole.answers.map(spoil),
+    });
     const rounded = altered((values) => values.map((value, i) => value * (1 + 1e-5 * Math.sin(i))));
     expect(() => checkAnswers(whole, rounded)).not.toThrow();
 

@@ -228,37 +228,36 @@ function generator(seed: number): () => number {
 /** Weights of about 1/sqrt(cols), so that the residual stream keeps its size. */
 function q4(rows: number, cols: number, random: () => number): TileData {
   const blocks = (rows * cols) / 32;
-  const scales = Float32Array.from({ length: blocks }, () => (1 + random() / 2 ** 32) / (8 * Math.sqrt(cols)));
-  return {
-    kind: 'q4',
-    rows,
-    cols,
-    block: 32,
-    quants: Uint8Array.from({ length: blocks * 16 }, () => random() >>> 24),
-    scales,
-    mins: scales.map((scale) => -8 * scale),
-  };
+  const scales = scalesOf(blocks, 1 / (8 * Math.sqrt(cols)), random);
+  const quants = patterned(new Uint8Array(blocks * 16), () => random() >>> 24);
+  return { kind: 'q4', rows, cols, block: 32, quants, scales, mins: scales.map((scale) => -8 * scale) };
 }
 
 function q8(rows: number, cols: number, random: () => number): TileData {
-  const blocks = (rows * cols) / 32;
-  return {
-    kind: 'q8',
-    rows,
-    cols,
-    block: 32,
-    quants: Int8Array.from({ length: rows * cols }, () => ((random() >>> 24) % 255) - 127),
-    scales: Float32Array.from({ length: blocks }, () => (1 + random() / 2 ** 32) / (128 * Math.sqrt(cols))),
-  };
+  const scales = scalesOf((rows * cols) / 32, 1 / (128 * Math.sqrt(cols)), random);
+  const quants = patterned(new Int8Array(rows * cols), () => ((random() >>> 24) % 255) - 127);
+  return { kind: 'q8', rows, cols, block: 32, quants, scales };
 }
 
 /** Half floats of random sign and mantissa, of magnitude 1/64 to 1/32. */
 function f16(rows: number, cols: number, random: () => number): TileData {
-  const values = Uint16Array.from({ length: rows * cols }, () => {
-    const bits = random() >>> 16;
-    return (bits & 0x83ff) | (9 << 10);
-  });
+  const values = patterned(new Uint16Array(rows * cols), () => ((random() >>> 16) & 0x83ff) | (9 << 10));
   return { kind: 'f16', rows, cols, values };
+}
+
+function scalesOf(blocks: number, scale: number, random: () => number): Float32Array {
+  return patterned(new Float32Array(blocks), () => (1 + random() / 2 ** 32) * scale);
+}
+
+/** A prime, so that rows and blocks never fall on the same part of the pattern. */
+const PERIOD = 16_381;
+
+/** Fills an array with random values that repeat after `PERIOD`: drawing every one would take longer than the probe. */
+function patterned<T extends Uint8Array | Int8Array | Uint16Array | Float32Array>(array: T, draw: () => number): T {
+  const drawn = Math.min(PERIOD, array.length);
+  for (let i = 0; i < drawn; i++) array[i] = draw();
+  for (let at = drawn; at < array.length; at *= 2) array.copyWithin(at, 0, at);
+  return array;
 }
 
 async function withPatience<T>(work: (given: { up: boolean }) => Promise<T>): Promise<T> {

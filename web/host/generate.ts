@@ -34,8 +34,8 @@ export interface Loop {
    * Rejects with HostError `bad-request`, ModelError `too-long` or `template`, or what `recover` rejects with.
    */
   generate(request: GenerateRequest, hooks?: GenerateHooks): Promise<Generation>;
-  /** Candidates along given tokens, computed from an empty KV cache. */
-  evaluate(options: EvaluateOptions): Promise<Evaluation>;
+  /** Candidates along given tokens, computed from an empty KV cache. Rejects with the signal's reason. */
+  evaluate(options: EvaluateOptions, signal?: AbortSignal): Promise<Evaluation>;
 }
 
 /** Best candidates that `evaluate` reports of a position when not told how many. */
@@ -181,7 +181,7 @@ export function createLoop(parts: LoopParts): Loop {
       };
     },
 
-    async evaluate(options) {
+    async evaluate(options, signal) {
       const { ids } = options;
       const from = options.from ?? 0;
       checkVocabulary(ids, tokenizer.vocabSize);
@@ -193,6 +193,7 @@ export function createLoop(parts: LoopParts): Loop {
         let full: Float32Array | undefined;
         while (held.length < ids.length) {
           await nextTask();
+          signal?.throwIfAborted();
           const start = held.length;
           // Positions before `from` need no logits, so they go in chunks of their own.
           const end = start < from ? Math.min(from, ids.length) : ids.length;

@@ -1,0 +1,93 @@
+/** Which backend computes a model: the person's choice, or the one that a measurement says is faster. */
+import type { BackendChoice } from '../api.ts';
+import { DeviceError } from '../device/backend.ts';
+import {
+  checkAnswers,
+  type MakeBackend,
+  type Measurement,
+  type Probed,
+  probeBackend,
+  tokenMs,
+} from '../device/probe.ts';
+import type { HyperParameters } from '../model/types.ts';
+import { messageOf } from './errors.ts';
+
+export type BackendKind = 'wasm' | 'webgpu';
+
+export interface Choice {
+  kind: BackendKind;
+  measurement: Measurement;
+  notes: string[];
+}
+
+/** Probes each backend once and remembers what it found, also why WebGPU cannot be had. */
+export interface BackendChooser {
+  /**
+   * Rejects with DeviceError: the failure of WASM, and, where WebGPU was asked for by name, `no-adapter`,
+   * `wrong-numbers` or whatever else keeps it from working.
+   */
+  choose(wanted: BackendChoice, hyper: HyperParameters): Promise<Choice>;
+  /** What was measured of a backend. */
+  measure(kind: BackendKind): Promise<Measurement>;
+}
+
+/** @param make makers for both backends; WASM is the reference that WebGPU is held against */
+export function createChooser(make: Record<BackendKind, MakeBackend>): BackendChooser {
+  const probes = new Map<BackendKind, Promise<Probed>>();
+
+  function probe(kind: BackendKind): Promise<Probed> {
+    let probing = probes.get(kind);
+    if (!probing) {
+      probing = kind === 'wasm' ? probeBackend(make.wasm) : probeWebGpu();
+      probes.set(kind, probing);
+      // WASM fails only for passing reasons, such as kernels that could not be fetched.
+      if (kind === 'wasm') probing.catch(() => probes.delete(kind));
+    }
+    return probing;
+  }
+
+  async function probeWebGpu(): Promise<Probed> {
+    const reference = await probe('wasm');
+    const probed = await probeBackend(make.webgpu);
+    checkAnswers(reference, probed);
+    return probed;
+  }
+
+  return {
+    measure: probe,
+    async choose(wanted, hyper) {
+      const wasm = await probe('wasm');
+      if (wanted === 'wasm') return { kind: 'wasm', measurement: wasm, notes: [] };
+      let webgpu: Probed;
+      try {
+        webgpu = await probe('webgpu');
+      } catch (error) {
+        if (wanted === 'webgpu') throw explained(error);
+        return { kind: 'wasm', measurement: wasm, notes: [`WASM computes, since WebGPU cannot: ${messageOf(error)}`] };
+      }
+      if (wanted === 'webgpu') return { kind: 'webgpu', measurement: webgpu, notes: [] };
+      const times = { wasm: tokenMs(wasm, hyper), webgpu: tokenMs(webgpu, hyper) };
+      const kind = times.webgpu < times.wasm ? 'webgpu' : 'wasm';
+      const [faster, slower] = kind === 'webgpu' ? [webgpu, wasm] : [wasm, webgpu];
+      return {
+        kind,
+        measurement: faster,
+        notes: [
+          `${named(faster)} computes, at an estimated ${rounded(times[faster.kind])} ms a token; ${named(slower)} would take ${rounded(times[slower.kind])} ms.`,
+        ],
+      };
+    },
+  };
+}
+
+/** Why the backend that was asked for by name cannot be had, and the way out. */
+function explained(error: unknown): DeviceError {
+  const code = error instanceof DeviceError ? error.code : 'unsupported';
+  const message = `WebGPU was asked for, but cannot compute here. ${messageOf(error)}`;
+  return new DeviceError(code, message, { cause: error });
+}
+
+const named = ({ kind, description }: Measurement): string =>
+  kind === 'wasm' ? description : `WebGPU (${description})`;
+
+const rounded = (ms: number): string => (ms < 10 ? ms.toFixed(1) : String(Math.round(ms)));

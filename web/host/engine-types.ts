@@ -1,0 +1,58 @@
+/** What passes between the page and the engine's Worker. Types only: neither side may pull the other in. */
+import type {
+  BackendChoice,
+  EvaluateOptions,
+  Evaluation,
+  EventDetails,
+  Generation,
+  LoadInfo,
+  Message,
+  ModelListing,
+  Status,
+  StoredModel,
+  TokenEvent,
+} from '../api.ts';
+import type { Emulation } from './page-options.ts';
+import type { GenerateRequest } from './requests.ts';
+
+/** Where a model comes from, as plain data (a URL object cannot be cloned). */
+export type ModelPlace = { name: string } | { url: string } | { file: File };
+
+export interface LoadRequest {
+  place: ModelPlace;
+  backend: BackendChoice;
+  threads?: number;
+  context?: number;
+  ratios?: string;
+  emulation: Emulation;
+}
+
+/** The engine as the page calls it through Comlink. */
+export interface EngineService {
+  models(): Promise<ModelListing[]>;
+  load(request: LoadRequest): Promise<LoadInfo>;
+  unload(): Promise<void>;
+  tokenize(text: string, special: boolean): Promise<number[]>;
+  detokenize(ids: number[]): Promise<string>;
+  render(messages: Message[], generationPrompt: boolean): Promise<string>;
+  /** `call` names this generation in its token events and for `abort`. */
+  generate(call: number, request: GenerateRequest): Promise<Generation>;
+  abort(call: number): void;
+  evaluate(options: EvaluateOptions): Promise<Evaluation>;
+  status(): Promise<Status>;
+  stored(): Promise<StoredModel[]>;
+  deleteStored(digest: string): Promise<void>;
+}
+
+/** Events that the engine itself makes; `at` of a token counts from `performance.timeOrigin` 1970. */
+export interface EngineEvents extends Pick<EventDetails, 'log' | 'progress' | 'state' | 'plan' | 'device'> {
+  token: TokenEvent & { call: number };
+}
+
+export type Emit = <E extends keyof EngineEvents>(event: E, detail: EngineEvents[E]) => void;
+
+/** A message from the Worker that is not Comlink's, on the same port, so that it keeps its place among the answers. */
+export interface EngineMessage<E extends keyof EngineEvents = keyof EngineEvents> {
+  event: E;
+  detail: EngineEvents[E];
+}

@@ -1,0 +1,264 @@
+/** The engine: one model on this device, behind the calls of the handle. Runs in a Worker, but needs none of it. */
+import type { DeviceStatus, LogEvent, Status } from '../api.ts';
+import type { MakeBackend } from '../device/probe.ts';
+import type { ShardStore } from '../device/store/store.ts';
+import { type BackendChooser, type BackendKind, createChooser } from './choose-backend.ts';
+import type { MemoryLimit } from './context-size.ts';
+import type { Emit, EngineService, LoadRequest, ModelPlace } from './engine-types.ts';
+import { codeOf, HostError, messageOf } from './errors.ts';
+import type { OpenedModel } from './open-model.ts';
+import { loadSession, type Session } from './session.ts';
+
+/** What the engine needs of the world; tests put their own in. */
+export interface EnginePorts {
+  emit: Emit;
+  openModel(place: ModelPlace, signal: AbortSignal): Promise<OpenedModel>;
+  listModels: EngineService['models'];
+  /** Makers of both backends under the conditions of a request. */
+  backends(request: Pick<LoadRequest, 'threads' | 'emulation'>): Record<BackendKind, MakeBackend>;
+  /** Undefined where the browser stores nothing; told why through `onNote`. */
+  openStore(onNote: (text: string) => void): Promise<ShardStore | undefined>;
+  memoryLimit(request: LoadRequest): MemoryLimit;
+  browser: string;
+}
+
+/** Work that must not overlap. */
+interface Job {
+  kind: 'load' | 'generate' | 'evaluate';
+  controller: AbortController;
+  call?: number;
+  done: Promise<unknown>;
+}
+
+const SUPERSEDED = 'Another model was loaded, or unloaded, instead.';
+
+export function createEngine(ports: EnginePorts): EngineService {
+  const { emit } = ports;
+  const choosers = new Map<string, BackendChooser>();
+  const storeNotes: string[] = [];
+  let store: Promise<ShardStore | undefined> | undefined;
+  let session: Session | undefined;
+  let job: Job | undefined;
+  /** Of a recovery that is under way, or of the next one. */
+  let recovering = new AbortController();
+  let state = 'idle';
+  /** Counts what was asked for: each load and unload makes those before it pointless. */
+  let loads = 0;
+
+  const log = (level: LogEvent['level'], text: string, code?: string): void =>
+    emit('log', { level, text, ...(code ? { code } : {}) });
+
+  function setState(next: string): void {
+    if (next === state) return;
+    state = next;
+    emit('state', next);
+  }
+
+  function openStore(): Promise<ShardStore | undefined> {
+    store ??= ports.openStore((text) => {
+      storeNotes.push(text);
+      log('warn', text, 'store');
+    });
+    return store;
+  }
+
+  async function requireStore(): Promise<ShardStore> {
+    const opened = await openStore();
+    if (opened) return opened;
+    throw new HostError('no-store', storeNotes.at(-1) ?? 'This browser stores nothing for this page.');
+  }
+
+  /** Measurements hold for the conditions they were made under. */
+  function chooserFor(request: LoadRequest): BackendChooser {
+    const key = JSON.stringify([request.threads, request.emulation]);
+    let chooser = choosers.get(key);
+    if (!chooser) {
+      chooser = createChooser(ports.backends(request));
+      choosers.set(key, chooser);
+    }
+    return chooser;
+  }
+
+  /** Runs `work` as the engine's only job. */
+  async function exclusively<T>(
+    kind: Job['kind'],
+    call: number | undefined,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    if (job) throw new HostError('busy', `The engine is busy: wait for the present ${job.kind} to end, or stop it.`);
+    const controller = new AbortController();
+    const done = work(controller.signal);
+    const mine: Job = { kind, controller, done, ...(call === undefined ? {} : { call }) };
+    job = mine;
+    try {
+      return await done;
+    } finally {
+      if (job === mine) job = undefined;
+    }
+  }
+
+  /** Ends whatever runs, a recovery too. */
+  async function endJob(reason: string): Promise<void> {
+    while (job) {
+      const error = new HostError('aborted', reason);
+      job.controller.abort(error);
+      recovering.abort(error);
+      recovering = new AbortController();
+      // The job's own `finally` was there first, so that it is over when this resolves.
+      await job.done.catch(() => undefined);
+    }
+  }
+
+  function drop(): void {
+    session?.device.backend.destroy();
+    session = undefined;
+  }
+
+  function loaded(): Session {
+    if (session) return session;
+    const why = state === 'failed' ? 'The model stopped running.' : 'No model is loaded.';
+    throw new HostError('no-model', `${why} Load one first.`);
+  }
+
+  async function load(request: LoadRequest, signal: AbortSignal): Promise<Session> {
+    const parts = {
+      emit,
+      openModel: ports.openModel,
+      backends: ports.backends(request),
+      chooser: chooserFor(request),
+      openStore,
+      memoryLimit: ports.memoryLimit(request),
+      makeRoom: drop,
+      onState: setState,
+      onRecovered: () => announce('computing'),
+      recoverySignal: () => recovering.signal,
+    };
+    const made = await loadSession(request, parts, signal);
+    for (const note of made.info.notes) log('info', note);
+    // Said when it happened, but part of what this load is.
+    made.info.notes.push(...storeNotes);
+    return made;
+  }
+
+  function announce(deviceState: DeviceStatus['state']): void {
+    if (session) emit('device', deviceStatus(session, deviceState, ports.browser));
+  }
+
+  /** Around every use of the loop: what its end means for the session. */
+  async function using<T>(work: (current: Session) => Promise<T>): Promise<T> {
+    const current = loaded();
+    try {
+      const result = await work(current);
+      setState('ready');
+      return result;
+    } catch (error) {
+      if (!current.lost) {
+        setState('ready');
+      } else {
+        session = undefined;
+        log('error', messageOf(error), codeOf(error));
+        setState('failed');
+      }
+      throw error;
+    }
+  }
+
+  return {
+    models: ports.listModels,
+
+    async load(request) {
+      const mine = ++loads;
+      if (job) await endJob(SUPERSEDED);
+      // Several loads may have waited for the same end: the last one asked for is meant.
+      if (mine !== loads) throw new HostError('aborted', SUPERSEDED);
+      return exclusively('load', undefined, async (signal) => {
+        setState('loading');
+        try {
+          session = await load(request, signal);
+        } catch (error) {
+          if (!signal.aborted) log('error', messageOf(error), codeOf(error));
+          // The model before goes on, unless its memory had to be given up already.
+          setState(session ? 'ready' : signal.aborted ? 'idle' : 'failed');
+          throw error;
+        }
+        setState('ready');
+        emit('plan', session.info.plan);
+        announce('ready');
+        return session.info;
+      });
+    },
+
+    async unload() {
+      loads++;
+      await endJob('The model was unloaded.');
+      drop();
+      setState('idle');
+    },
+
+    tokenize: async (text, special) => loaded().model.tokenizer.encode(text, { special }),
+    detokenize: async (ids) => loaded().model.tokenizer.decode(ids),
+    render: async (messages, generationPrompt) => loaded().model.template(messages, { generationPrompt }),
+
+    generate: (call, request) =>
+      exclusively('generate', call, (signal) =>
+        using((current) =>
+          current.loop.generate(request, {
+            signal,
+            onToken({ id, text, at }) {
+              current.tokens++;
+              emit('token', { call, id, text, at: performance.timeOrigin + at });
+            },
+          }),
+        ),
+      ),
+
+    abort(call) {
+      if (job?.call === call) job.controller.abort(new HostError('aborted', 'The caller stopped it.'));
+    },
+
+    evaluate: (options) =>
+      exclusively('evaluate', undefined, (signal) => using((current) => current.loop.evaluate(options, signal))),
+
+    async status(): Promise<Status> {
+      const computing = state === 'prefill' || state === 'decode';
+      return {
+        state,
+        ...(session && { model: session.info, plan: session.info.plan }),
+        devices: session ? [deviceStatus(session, computing ? 'computing' : 'ready', ports.browser)] : [],
+        moves: [],
+      };
+    },
+
+    stored: async () => (await requireStore()).list(),
+    deleteStored: async (digest) => (await requireStore()).remove(digest),
+  };
+}
+
+function deviceStatus(
+  { device, measurement, memoryLimit, tokens }: Session,
+  state: DeviceStatus['state'],
+  browser: string,
+): DeviceStatus {
+  const { weights, kv, scratch } = device.backend.memory();
+  return {
+    index: 0,
+    id: 'self',
+    name: 'This device',
+    self: true,
+    state,
+    browser,
+    backend: device.backend.kind,
+    threads: device.backend.threads,
+    gmacs: measurement.gmacs,
+    readbackMs: measurement.readbackMs,
+    memoryLimit,
+    memoryUsed: weights + kv + scratch,
+    weightBytes: weights,
+    kvBytes: kv,
+    link: 'self',
+    rttMs: 0,
+    bytesSent: 0,
+    bytesReceived: 0,
+    tokens,
+  };
+}
