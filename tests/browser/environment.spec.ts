@@ -1,4 +1,4 @@
-import { expect, test } from './support/test.ts';
+import { expect, openHost, test } from './support/test.ts';
 
 /** What every other browser test stands on. */
 test('a page of the dev server is isolated, imports sources, reads models and has a WebGPU adapter', async ({
@@ -28,6 +28,15 @@ test('the real server isolates its pages, over http and over https', async ({ pa
       crossOriginIsolated: true,
     });
   }
+});
+
+test('the host page of the real server comes up with its handle and lists the models', async ({ page, server }) => {
+  const problems: string[] = [];
+  page.on('pageerror', (error) => problems.push(error.message));
+  await openHost(page, server);
+  const names = (await page.evaluate(() => window.edgevisor.models())).map(({ name }) => name);
+  expect(names.join(' ')).toContain('tiny-llama');
+  expect(problems).toEqual([]);
 });
 
 test('the content security policy lets no inline script run', async ({ page, server }) => {
