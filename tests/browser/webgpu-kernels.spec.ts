@@ -1,0 +1,54 @@
+import type { RandomShape, TileKind } from '../kernels/random-model.ts';
+import type { Case } from './kernels/compare.ts';
+import { expect, test } from './support/test.ts';
+
+/**
+ * Both sides round activations alike; what is left is f32 against float64 sums, and now and then a value so close to half
+ * a unit that the two round it apart: one unit is 2^-14 of its block's largest, and blocks here are few.
+ */
+const TOLERANCE = 3e-4;
+/** Of the 16-bit integers in the cache. */
+const KV_UNITS = 8;
+
+const SMALL: RandomShape = { layers: 2, dim: 64, heads: 4, kvHeads: 2, headDim: 16, ffn: 96, vocab: 70 };
+const GROUPED: RandomShape = { layers: 2, dim: 192, heads: 3, kvHeads: 1, headDim: 64, ffn: 160, vocab: 101 };
+const WIDE_HEADS: RandomShape = { ...SMALL, dim: 96, heads: 6, kvHeads: 6, headDim: 80, ffn: 32, ropeLayout: 'halves' };
+const QWEN: RandomShape = { ...SMALL, kvHeads: 4, headDim: 40, ropeLayout: 'halves', bias: true, headNorm: true };
+const PART_ROPE: RandomShape = { ...SMALL, ropeDims: 8 };
+const LIKE_SMOLLM: RandomShape = { ...GROUPED, dim: 576, heads: 9, kvHeads: 3, ffn: 1536, vocab: 203 };
+
+const MIXED: TileKind[] = ['q4', 'q8', 'f32', 'q8-16', 'q4', 'q4', 'q8', 'bf16'];
+/** What other devices choose: columns cut into slices, several teams of tokens. */
+const SLICED = { slices: 8, teams: 8, rowThreads: 128, headThreads: 64, chunk: 16 };
+
+const CASES: Record<string, Case> = {
+  ...Object.fromEntries(
+    (['q4', 'q8', 'q8-16', 'q8-mins', 'f32', 'f16', 'bf16'] as const).flatMap((kind): [string, Case][] => [
+      [kind, { shape: SMALL, kinds: [kind], pieces: 1 }],
+      [`${kind}, grouped heads of 64, sliced`, { shape: GROUPED, kinds: [kind], pieces: 1, tuning: SLICED }],
+    ]),
+  ),
+  'matrices in three tiles': { shape: GROUPED, kinds: ['q4'], pieces: 3 },
+  'a kind for every matrix': { shape: GROUPED, kinds: MIXED, pieces: 2, defaultLimits: true },
+  'heads wider than blocks': { shape: WIDE_HEADS, kinds: ['q4', 'q8'], pieces: 1 },
+  'biases and head norms': { shape: QWEN, kinds: ['q8'], pieces: 1 },
+  'rope on a part of the head': { shape: PART_ROPE, kinds: ['f32'], pieces: 1 },
+  'the default model, two layers': {
+    shape: LIKE_SMOLLM,
+    kinds: ['q4', 'q4', 'q4', 'q4', 'q4', 'q4', 'q4', 'q8'],
+    pieces: 1,
+  },
+};
+
+for (const [name, one] of Object.entries(CASES)) {
+  test(`WebGPU equals the reference: ${name}`, async ({ modulePage }) => {
+    const result = await modulePage.evaluate(async (one) => {
+      const module = '/tests/browser/kernels/compare.ts';
+      const { compare } = (await import(module)) as typeof import('./kernels/compare.ts');
+      return compare(one);
+    }, one);
+    for (const [what, error] of Object.entries(result.errors)) expect(error, what).toBeLessThan(TOLERANCE);
+    expect(result.kvUnits).toBeLessThanOrEqual(KV_UNITS);
+    expect(result.kvScales).toBeLessThan(1e-4);
+  });
+}

@@ -1,0 +1,263 @@
+/** The WebGPU backend: tiles, shares and steps on one GPU device. */
+import {
+  type Backend,
+  type BackendOptions,
+  DeviceError,
+  type LayerShare,
+  type PlacedTile,
+  type Step,
+  type Tile,
+  type TileData,
+} from '../backend.ts';
+import { type AdapterOptions, requestWebGpuDevice, type WebGpuDevice } from './adapter.ts';
+import { createArena } from './arena.ts';
+import { createCache } from './cache.ts';
+import { createEmbedding, type Embedding } from './embedding.ts';
+import { checkedDevice, roundUp } from './gpu.ts';
+import { createHead, type Head } from './head.ts';
+import { createLayer, type LayerCommands, rowWorkgroups, type Workshop } from './layer.ts';
+import { BLOCK, layOut, tileLayout } from './layout.ts';
+import { createPipelines, type Sizes, type Tuning } from './pipelines.ts';
+import type { GpuTile } from './product.ts';
+import { createReadback } from './readback.ts';
+import { createRecorder, type Recorder } from './recorder.ts';
+import { createScratch, stepNumbers, stepSlot } from './scratch.ts';
+
+export interface WebGpuOptions extends BackendOptions, AdapterOptions {
+  /** Instead of asking the browser for one. The backend destroys it in the end. */
+  device?: WebGpuDevice;
+  /** Instead of the device's own. */
+  tuning?: Partial<Tuning>;
+}
+
+/** Longest time that one submit should keep the GPU, in ms: beyond it, screens stutter and watchdogs wake. */
+const SUBMIT_MS = 100;
+/** Multiply-adds a millisecond that any GPU manages, until a step has been timed. */
+const FIRST_WORK_PER_MS = 1e6;
+
+/**
+ * Creates a backend on a WebGPU device. Rejects with DeviceError `no-adapter` where there is none, `memory` where its working
+ * memory does not fit, `unsupported` where the model's shape does not suit the kernels or a shader does not compile.
+ */
+export async function createWebGpuBackend(options: WebGpuOptions): Promise<Backend> {
+  const sizes = sizesOf(options);
+  const gpu = options.device ?? (await requestWebGpuDevice(options));
+  try {
+    return await backendOn(gpu, sizes, options);
+  } catch (error) {
+    gpu.device.destroy();
+    throw error;
+  }
+}
+
+function sizesOf({ hyper, context, maxBatch }: BackendOptions): Sizes {
+  const { dim, headDim, rope } = hyper;
+  if (dim % BLOCK !== 0 || headDim % 8 !== 0 || rope.dims % 2 !== 0 || rope.dims > headDim) {
+    throw new DeviceError(
+      'unsupported',
+      `The WebGPU kernels need a width that is a multiple of ${BLOCK} and heads that are a multiple of 8 wide; this model has ${dim} and ${headDim}.`,
+    );
+  }
+  return { hyper, context, maxBatch, actStride: roundUp(Math.max(dim, hyper.heads * headDim, hyper.ffn), BLOCK) };
+}
+
+async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions): Promise<Backend> {
+  const { device } = gpu;
+  const { hyper, maxBatch, context } = sizes;
+  const checked = checkedDevice(device);
+  const failure = watchFailure(device);
+  const tuning: Tuning = { ...defaultTuning(gpu.software), ...options.tuning };
+  const pipelines = createPipelines(checked, sizes, tuning);
+  const scratch = await createScratch(checked, sizes);
+  const readback = await createReadback(device);
+  const shop: Workshop = { checked, pipelines, scratch, sizes, tuning };
+  await Promise.all([
+    pipelines.prepare('norm'),
+    pipelines.prepare('norm', { ADD: true }),
+    pipelines.prepare('rope', { BIAS: hyper.qkvBias }),
+    pipelines.prepare('attention'),
+    pipelines.prepare('swiglu'),
+    pipelines.prepare('merge'),
+    ...(hyper.headDim % BLOCK === 0 ? [] : [pipelines.prepare('round')]),
+  ]);
+
+  const arena = createArena(checked);
+  const cache = createCache(checked, context, hyper.headDim, readback);
+  const layers = new Map<number, LayerCommands>();
+  let embedding: Embedding | undefined;
+  let head: Head | undefined;
+  let workPerMs = FIRST_WORK_PER_MS;
+  const mergeGroup = pipelines.group('merge', [stepSlot(scratch, 0), scratch.residual, scratch.partial]);
+
+  const fail = (): DeviceError => new DeviceError('lost', failure.reason ?? 'The GPU stopped computing.');
+
+  const layerOf = (layer: number): LayerCommands => {
+    const commands = layers.get(layer);
+    if (!commands) throw new DeviceError('unsupported', `This device holds nothing of layer ${layer}.`);
+    return commands;
+  };
+
+  const headPositions = (step: Step): number => {
+    const op = step.ops.find(({ op }) => op === 'head');
+    return op?.op === 'head' && op.positions === 'last' ? 1 : step.count;
+  };
+
+  const upload = (step: Step): void => {
+    const { position, count, residual, add } = step;
+    const positions = headPositions(step);
+    device.queue.writeBuffer(scratch.step, 0, stepNumbers(position, count, count - positions, positions));
+    if (residual)
+      device.queue.writeBuffer(scratch.residual, 0, residual as Float32Array<ArrayBuffer>, 0, count * hyper.dim);
+    if (add) device.queue.writeBuffer(scratch.partial, 0, add as Float32Array<ArrayBuffer>, 0, count * hyper.dim);
+  };
+
+  const record = (recorder: Recorder, step: Step): void => {
+    const { count } = step;
+    // A merge waits for the norm that follows it, which does both in one.
+    let adding = step.add !== undefined;
+    const merge = () => {
+      if (adding) recorder.dispatch(pipelines.get('merge'), mergeGroup, rowWorkgroups(count, hyper.dim));
+      adding = false;
+    };
+    step.ops.forEach((op, i) => {
+      if (op.op === 'embed') {
+        if (!embedding || !step.ids)
+          throw new DeviceError('unsupported', 'This device has no embedding to look tokens up in.');
+        adding = false;
+        embedding.record(recorder, step.ids.subarray(0, count));
+      } else if (op.op === 'merge') {
+        merge();
+        adding = true;
+      } else if (op.op === 'head') {
+        if (!head) throw new DeviceError('unsupported', 'This device has no output head.');
+        const positions = op.positions === 'last' ? 1 : count;
+        // The head's norm touches its own positions only.
+        if (positions < count && (i < step.ops.length - 1 || step.output === 'residual')) merge();
+        head.record(recorder, positions, adding);
+        adding = false;
+      } else {
+        layerOf(op.layer)[op.op](recorder, count, adding);
+        adding = false;
+      }
+    });
+    merge();
+  };
+
+  const outputOf = (step: Step): { buffer: GPUBuffer; values: number } | undefined => {
+    if (step.output === 'none') return undefined;
+    if (step.output !== 'logits') return { buffer: scratch[step.output], values: step.count * hyper.dim };
+    if (!head) throw new DeviceError('unsupported', 'This device has no output head.');
+    return { buffer: head.logits(), values: headPositions(step) * head.rows };
+  };
+
+  const run = async (step: Step): Promise<Float32Array> => {
+    if (failure.reason !== undefined) throw fail();
+    if (step.count < 1 || step.count > maxBatch || step.position + step.count > context) {
+      throw new DeviceError(
+        'unsupported',
+        `A step of ${step.count} tokens from position ${step.position} does not fit: at most ${maxBatch} at a time, ${context} in all.`,
+      );
+    }
+    upload(step);
+    const recorder = createRecorder(device, step.count === 1 ? Number.POSITIVE_INFINITY : workPerMs * SUBMIT_MS);
+    record(recorder, step);
+    const output = outputOf(step);
+    // Creations of this step's shares are judged before their results are believed.
+    await checked.settled();
+    const encoder = recorder.end();
+    if (!output) {
+      device.queue.submit([encoder.finish()]);
+      return new Float32Array(0);
+    }
+    const start = performance.now();
+    const bytes = await readback.finish(encoder, [{ buffer: output.buffer, offset: 0, size: output.values * 4 }]);
+    if (failure.reason !== undefined) throw fail();
+    const spent = performance.now() - start - readback.roundTripMs;
+    if (step.count > 1 && spent > 1) workPerMs = recorder.work / spent;
+    return new Float32Array(bytes);
+  };
+
+  return {
+    kind: 'webgpu',
+    threads: 1,
+    description: `WebGPU, ${gpu.name}`,
+    lost: failure.lost,
+    async addTile(role, data: TileData): Promise<Tile> {
+      const layout = tileLayout(data);
+      const { format, rows, cols } = layout;
+      const operations = ['matvec', 'matmul', ...operationsOf(role)] as const;
+      const compiled = Promise.all(operations.map((operation) => pipelines.prepare(operation, {}, format)));
+      const [allocation] = await Promise.all([arena.allocate(layout.bytes), compiled]);
+      device.queue.writeBuffer(allocation.chunk.buffer, allocation.at, layOut(data, layout));
+      if (failure.reason !== undefined) throw fail();
+      const tile: GpuTile = { rows, cols, bytes: allocation.bytes, layout, allocation };
+      return tile;
+    },
+    dropTile: (tile) => arena.release((tile as GpuTile).allocation),
+    setLayer(layer: number, share: LayerShare | undefined) {
+      layers.get(layer)?.destroy();
+      layers.delete(layer);
+      const kv = cache.setHeads(layer, share?.kvHeads);
+      if (share && kv) layers.set(layer, createLayer(shop, share, kv));
+    },
+    setEmbedding(tiles: PlacedTile[] | undefined) {
+      embedding?.destroy();
+      embedding = tiles && createEmbedding(shop, tiles);
+    },
+    setHead(tiles: PlacedTile[] | undefined, norm: Float32Array | undefined) {
+      head?.destroy();
+      head = tiles && norm && createHead(shop, tiles, norm);
+    },
+    run,
+    readKv: (layer, kvHead, from, to) => cache.read(layer, kvHead, from, to),
+    async writeKv(layer, kvHead, from, slice) {
+      cache.write(layer, kvHead, from, slice);
+    },
+    memory: () => ({
+      weights: arena.bytes(),
+      kv: cache.bytes(),
+      scratch:
+        scratch.bytes() +
+        readback.bytes() +
+        (head?.bytes() ?? 0) +
+        (embedding?.bytes ?? 0) +
+        [...layers.values()].reduce((sum, layer) => sum + layer.bytes, 0),
+    }),
+    destroy: () => device.destroy(),
+  };
+}
+
+function operationsOf(role: string): ('gated' | 'embed')[] {
+  if (role === 'gate' || role === 'up') return ['gated'];
+  return role === 'embedding' || role === 'head' ? ['embed'] : [];
+}
+
+function defaultTuning(software: boolean): Tuning {
+  return software
+    ? { slices: 1, teams: 1, rowThreads: 32, headThreads: 16, chunk: 64 }
+    : { slices: 8, teams: 8, rowThreads: 128, headThreads: 64, chunk: 256 };
+}
+
+/** Hears of a lost device and of errors that no scope caught: either way no result can be trusted any more. */
+function watchFailure(device: GPUDevice): { lost: Promise<string>; readonly reason: string | undefined } {
+  let reason: string | undefined;
+  const lost = new Promise<string>((resolve) => {
+    const report = (words: string) => {
+      reason ??= words;
+      resolve(reason);
+    };
+    device.lost.then((info) => report(lossInWords(info)));
+    device.addEventListener('uncapturederror', ({ error }) => report(`The GPU reported a fault: ${error.message}`));
+  });
+  return {
+    lost,
+    get reason() {
+      return reason;
+    },
+  };
+}
+
+function lossInWords(info: GPUDeviceLostInfo): string {
+  if (info.reason === 'destroyed') return 'The GPU device was closed.';
+  return `The browser lost the GPU (a driver restart, sleep or too much load): ${info.message || 'it gave no reason'}`;
+}

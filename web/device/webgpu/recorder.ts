@@ -1,0 +1,54 @@
+/** Records the dispatches of a step, and cuts it into several submits where one would keep the GPU for too long. */
+export interface Recorder {
+  /** `work`: multiply-adds, to know where to cut. */
+  dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, x: number, y?: number, work?: number): void;
+  clear(buffer: GPUBuffer, bytes: number): void;
+  /** The encoder with what is not yet submitted, its compute pass ended. */
+  end(): GPUCommandEncoder;
+  readonly dispatches: number;
+  readonly work: number;
+}
+
+/** `workPerSubmit`: most multiply-adds between two submits. */
+export function createRecorder(device: GPUDevice, workPerSubmit: number): Recorder {
+  let encoder = device.createCommandEncoder({ label: 'step' });
+  let pass: GPUComputePassEncoder | undefined;
+  let dispatches = 0;
+  let work = 0;
+  let sinceSubmit = 0;
+  const endPass = () => {
+    pass?.end();
+    pass = undefined;
+  };
+  return {
+    dispatch(pipeline, group, x, y = 1, more = 0) {
+      if (sinceSubmit > 0 && sinceSubmit + more > workPerSubmit) {
+        endPass();
+        device.queue.submit([encoder.finish()]);
+        encoder = device.createCommandEncoder({ label: 'step' });
+        sinceSubmit = 0;
+      }
+      pass ??= encoder.beginComputePass({ label: 'step' });
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, group);
+      pass.dispatchWorkgroups(x, y);
+      dispatches++;
+      work += more;
+      sinceSubmit += more;
+    },
+    clear(buffer, bytes) {
+      endPass();
+      encoder.clearBuffer(buffer, 0, bytes);
+    },
+    end() {
+      endPass();
+      return encoder;
+    },
+    get dispatches() {
+      return dispatches;
+    },
+    get work() {
+      return work;
+    },
+  };
+}
