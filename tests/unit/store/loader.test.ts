@@ -79,7 +79,7 @@ function recordingBackend(room = Number.POSITIVE_INFINITY) {
     held,
     async addTile(role: MatrixRole, data: TileData): Promise<Tile> {
       if (held.size >= room) throw new Error('no room');
-      const tile: RecordedTile = { rows: data.rows, cols: data.cols, bytes: 1, role, data };
+      const tile: RecordedTile = { rows: data.rows, cols: data.cols, bytes: 1, role, data: structuredClone(data) };
       held.add(tile);
       return tile;
     },

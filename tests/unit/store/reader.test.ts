@@ -144,7 +144,7 @@ describe('a stream of parts', () => {
     );
     await stream.next();
     await new Promise((resolve) => setTimeout(resolve, 50));
-    expect(source.taken()).toBeLessThanOrEqual(24 << 20);
+    expect(source.taken()).toBeLessThanOrEqual(16 << 20);
     await stream.return();
   });
 

@@ -3,8 +3,9 @@ import { dequantize } from '../../model/quant.ts';
 import { repackPart } from '../../model/repack.ts';
 import type { Catalogue, MatrixRole } from '../../model/types.ts';
 import { subtract } from '../../plan/ranges.ts';
-import type { Backend, Tile } from '../backend.ts';
+import type { Backend, Tile, TileData } from '../backend.ts';
 import type { TensorPart } from '../part.ts';
+import { freeBuffer } from '../store/free.ts';
 import type { StreamingPartReader } from '../store/types.ts';
 import { assemble, extent, type FilledMatrix, type FilledVector, tilesOf, usableTiles, vectorOf } from './loaded.ts';
 import { cutIntoTiles, MAX_TILE_BYTES } from './tile-size.ts';
@@ -91,6 +92,7 @@ async function carryOut(orders: readonly Order[], { reader, backend, signal, onP
       }
       const data = repackPart(tensor.type, bytes, rows[1] - rows[0], widened, cols);
       const tile = await backend.addTile(order.role, data);
+      freeTileData(data);
       made.push(tile);
       order.matrix.tiles.push({ rows, cols, tile });
       signal?.throwIfAborted();
@@ -100,4 +102,9 @@ async function carryOut(orders: readonly Order[], { reader, backend, signal, onP
     for (const tile of made) backend.dropTile(tile);
     throw error;
   }
+}
+
+/** A backend copies what it is given, so the repacked form can go at once. */
+function freeTileData(data: TileData): void {
+  for (const field of Object.values(data)) if (ArrayBuffer.isView(field)) freeBuffer(field);
 }

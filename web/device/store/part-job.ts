@@ -5,6 +5,7 @@ import type { TensorPart } from '../part.ts';
 import { cover, intersect } from './cover.ts';
 import { deferred } from './deferred.ts';
 import { type Fetcher, MAX_REQUEST_BYTES } from './fetcher.ts';
+import { freeBuffer } from './free.ts';
 import { columnBytes, cutAtGrid, type Grid, gridOf, PIECE_BYTES, unitsOf, widen } from './grid.ts';
 import { type BytesView, copyRectangle } from './rectangle.ts';
 import type { PieceName, ShardStore } from './store.ts';
@@ -118,6 +119,7 @@ export function fillCanvas({ group, digest, store, source, fetcher, report, fail
     readHeld(store, use.map(nameOf), wantedOf(use, want), (piece, wanted, bytes) => {
       if (!bytes) return fetchGaps([wanted]);
       place(canvas, piece, wanted, bytes);
+      freeBuffer(bytes);
       arrived('stored', wanted[1] - wanted[0]);
     }).catch(fail);
   }

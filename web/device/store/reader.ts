@@ -3,12 +3,13 @@ import type { ByteSource } from '../../model/types.ts';
 import type { TensorPart } from '../part.ts';
 import { deferred } from './deferred.ts';
 import { createFetcher } from './fetcher.ts';
+import { freeBuffer } from './free.ts';
 import { bytesOfPart, fillCanvas, groupParts } from './part-job.ts';
 import type { ShardStore } from './store.ts';
 import type { ByteProgress, StreamingPartReader } from './types.ts';
 
 /** Bytes of parts that are read ahead of the caller; a larger part is read alone. */
-const AHEAD_BYTES = 24 << 20;
+const AHEAD_BYTES = 16 << 20;
 
 interface PartReaderOptions {
   source: ByteSource;
@@ -68,6 +69,7 @@ export function createPartReader({ source, digest, store }: PartReaderOptions): 
           signal?.throwIfAborted();
           yield { part, ...bytesOfPart(canvas, part) };
         }
+        freeBuffer(canvas.bytes);
         ahead -= group.bytes;
       }
     } finally {

@@ -8,6 +8,7 @@ import { hashHex } from '../../model/hash.ts';
 import type { Range } from '../../plan/types.ts';
 import { insertRange, removeRange } from './cover.ts';
 import { explainStorage, isFull, openDatabase, StuckError, within } from './database.ts';
+import { freeBuffer } from './free.ts';
 import type { Axis } from './grid.ts';
 
 const DATABASE = 'edgevisor-shards';
@@ -49,7 +50,10 @@ export interface StoredModel {
 export interface ShardStore {
   /** The pieces held of a tensor, sorted by start, without asking the database. */
   held(digest: string, tensor: string, axis: Axis): readonly Range[];
-  /** Checked bytes of pieces; undefined for one that is missing or was damaged (and is now deleted). Never rejects. */
+  /**
+   * Checked bytes of pieces, each in a buffer of its own; undefined for one that is missing or was damaged (and is now
+   * deleted). Never rejects.
+   */
   read(names: readonly PieceName[]): Promise<(Uint8Array | undefined)[]>;
   /** Whether `write` does anything: false once the storage is full or failed. */
   readonly writable: boolean;
@@ -190,7 +194,10 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
         giveUp(error);
         return;
       }
-      for (const { name } of batch) remember(name, name.range);
+      for (const { name, bytes } of batch) {
+        remember(name, name.range);
+        freeBuffer(bytes);
+      }
       pendingBytes -= batch.reduce((sum, { name }) => sum + name.bytes, 0);
       if (pendingBytes < PENDING_BYTES) wake();
     }

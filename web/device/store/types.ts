@@ -23,7 +23,8 @@ export interface PartBytes {
 /** A PartReader that reads many parts as one stream: large requests, read ahead, bounded memory. */
 export interface StreamingPartReader extends PartReader {
   /**
-   * Yields the parts in the order given (give them in file order), reading ahead while the caller works.
+   * Yields the parts in the order given (give them in file order), reading ahead while the caller works. The bytes of one
+   * are valid until the next one is asked for.
    * Leaving the loop or aborting stops the reads. Rejects with ModelError, or with the signal's reason.
    */
   stream(
