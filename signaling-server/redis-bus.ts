@@ -15,18 +15,21 @@ export async function openBus(url: string, log: (line: string) => void): Promise
   const commands = new Redis(url, settings);
   // A connection that listens can do nothing else.
   const listening = new Redis(url, settings);
+  let connected = false;
+  // ioredis reconnects, and listens again, by itself.
+  for (const connection of [commands, listening])
+    connection.on('error', (error: Error) => {
+      if (connected) log(`Redis: ${error.message}. Rooms are not shared until it is back.`);
+    });
   try {
     await Promise.all([commands.connect(), listening.connect()]);
+    connected = true;
   } catch (error) {
     commands.disconnect();
     listening.disconnect();
     const host = URL.canParse(url) ? new URL(url).host : 'its address';
     throw new Error(`Redis does not answer at ${host}. Start it, or start without REDIS_URL.`, { cause: error });
   }
-  // ioredis reconnects, and listens again, by itself.
-  for (const connection of [commands, listening])
-    connection.on('error', (error: Error) => log(`Redis: ${error.message}. Rooms are not shared until it is back.`));
-
   const listeners = new Map<string, Set<(message: Buffer) => void>>();
   listening.on('messageBuffer', (topic: Buffer, message: Buffer) => {
     for (const listener of listeners.get(topic.toString()) ?? []) listener(message);

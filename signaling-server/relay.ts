@@ -154,8 +154,10 @@ export function createRelay(options: { limits: RoomLimits; tickets: Tickets; bus
     const theirs = `edgevisor:relay:${end.channel}:${to}`;
     const say = (kind: number, data: Buffer = Buffer.alloc(0)) =>
       lines.publish(theirs, Buffer.concat([Buffer.of(kind), data])).catch(() => end.socket.close(1011, 'bus failed'));
+    let met = false;
     const meet = () => {
       if (end.forward) return;
+      met = true;
       if (waiting.get(end.channel) === end) waiting.delete(end.channel);
       join(end, (data) => {
         void say(BUS_DATA, data);
@@ -173,11 +175,11 @@ export function createRelay(options: { limits: RoomLimits; tickets: Tickets; bus
       });
       const quit = () => {
         unsubscribe();
-        if (end.forward) void say(BUS_CLOSE);
+        if (met) void say(BUS_CLOSE);
       };
       // The end may have closed, or met its other half here, in the meantime.
-      if (end.socket.readyState !== end.socket.OPEN || end.forward) {
-        unsubscribe();
+      if (end.socket.readyState !== end.socket.OPEN || (end.forward && !met)) {
+        quit();
         return;
       }
       end.release = quit;
