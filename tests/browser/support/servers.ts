@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createServer } from 'vite';
@@ -7,6 +7,7 @@ import { ensurePages, ROOT } from '../../../scripts/build.ts';
 import { serveDataFrom } from '../../../scripts/vite-data.ts';
 import config from '../../../vite.config.ts';
 import { makeModelsDirectory } from './models.ts';
+import { CACHE, makeScratchDirectory } from './scratch.ts';
 
 /** A server that runs for the tests. */
 export interface TestServer {
@@ -20,14 +21,6 @@ export interface TestServer {
 }
 
 const silent = () => undefined;
-
-/** Here, and not in the system's temporary directory, since models can be linked only within one file system. */
-const CACHE = join(ROOT, 'node_modules', '.cache');
-
-function makeScratchDirectory(): string {
-  mkdirSync(CACHE, { recursive: true });
-  return mkdtempSync(join(CACHE, 'test-'));
-}
 
 /**
  * Starts the real server (`signaling-server/main.ts`) as a process of its own, on free ports, with the built pages and
