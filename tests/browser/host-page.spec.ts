@@ -198,11 +198,16 @@ host.describe('a chat', () => {
     await host.openReady();
     await host.openPanel();
     const { page } = host;
-    await page.getByLabel('System prompt').fill('Be brief.');
-    await page.getByLabel('Temperature').fill('0');
-    await page.getByLabel('Seed').fill('42');
-    await page.getByLabel('Longest answer').fill('-3');
-    await page.getByLabel('Longest answer').blur();
+    // Typed, since `fill` makes no change event in a system Firefox.
+    const type = async (label: string, text: string): Promise<void> => {
+      await page.getByLabel(label).selectText();
+      await page.keyboard.type(text);
+      await page.keyboard.press('Tab');
+    };
+    await type('System prompt', 'Be brief.');
+    await type('Temperature', '0');
+    await type('Seed', '42');
+    await type('Longest answer', '-3');
     await expect(page.getByLabel('Longest answer')).toHaveValue('1');
     await host.say('Hello');
     await expect(page.getByRole('button', { name: 'Regenerate' })).toBeVisible();
