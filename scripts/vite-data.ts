@@ -15,12 +15,11 @@ export function serveDataFrom(directory: string): Plugin {
         https: [],
       });
       // Vite in middleware mode has no server of its own; then whoever owns it attaches the rooms.
-      if (server.httpServer) {
-        const rooms = await attachRooms([server.httpServer as Server]);
-        server.httpServer.once('close', () => void rooms.close());
-      }
+      const rooms = server.httpServer ? await attachRooms([server.httpServer as Server]) : undefined;
+      server.httpServer?.once('close', () => void rooms?.close());
+      const site = { models: directory, addresses, ...(rooms && { stats: rooms.stats }) };
       server.middlewares.use((request, response, next) => {
-        serveData({ models: directory, addresses }, request, response).then((served) => {
+        serveData(site, request, response).then((served) => {
           if (!served) next();
         }, next);
       });

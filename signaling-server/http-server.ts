@@ -18,13 +18,17 @@ export interface Site {
   models: string;
   /** Asked at every request, since ports are known only once the servers listen. */
   addresses: () => Addresses;
+  /** Counters for whoever sits at this machine; others do not see that there are any. */
+  stats?: () => object;
 }
 
 const ADDRESSES_PATH = '/addresses.json';
+const STATS_PATH = '/stats';
+const LOOPBACK = /^(::ffff:)?127\.|^::1$/;
 /** Names of built assets carry a hash of their content. */
 const HASHED_ASSETS = '/assets/';
 
-/** Answers for the built pages, `/models/…` and `/addresses.json` (see `Addresses`), always with the security headers. */
+/** Answers for the built pages, `/models/…`, `/addresses.json` and `/stats`, always with the security headers. */
 export function createRequestListener(site: Site): RequestListener {
   const servePages = sirv(site.pages, {
     etag: true,
@@ -55,12 +59,16 @@ export function createRequestListener(site: Site): RequestListener {
 
 /** Answers the addresses that are made on the fly, which Vite's dev server needs too. False where it is another. */
 export async function serveData(
-  site: Pick<Site, 'models' | 'addresses'>,
+  site: Pick<Site, 'models' | 'addresses' | 'stats'>,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<boolean> {
   if (request.url === ADDRESSES_PATH) {
     sendJson(request, response, site.addresses());
+    return true;
+  }
+  if (request.url === STATS_PATH && site.stats && LOOPBACK.test(request.socket.remoteAddress ?? '')) {
+    sendJson(request, response, site.stats());
     return true;
   }
   return serveModels(site.models, request, response);

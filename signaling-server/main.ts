@@ -37,7 +37,12 @@ export async function startServer(options: ServerOptions, log: (line: string) =>
 
   const network = networkAddresses();
   const addresses: Addresses = { http: [], https: [] };
-  const site: Site = { pages: options.pages, models: options.models, addresses: () => addresses };
+  const site: Site = {
+    pages: options.pages,
+    models: options.models,
+    addresses: () => addresses,
+    stats: () => rooms.stats(),
+  };
   const origins = (scheme: string, port: number) =>
     [...network, 'localhost'].map((host) => `${scheme}://${host}:${port}`);
 
