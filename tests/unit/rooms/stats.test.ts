@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
@@ -13,6 +14,7 @@ test('the counters are for this machine only', async () => {
     answers[from] = await serveData(site, incoming, response);
     if (!response.writableEnded) response.end();
   }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
   const ask = (from: string) =>
     new Promise<string>((resolve, reject) => {
       const { port } = server.address() as AddressInfo;
