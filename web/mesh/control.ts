@@ -25,7 +25,8 @@ const ROLES = [
   ...['attentionNorm', 'ffnNorm', 'outputNorm', 'qBias', 'kBias', 'vBias', 'oBias', 'qNorm', 'kNorm'],
 ] as const;
 
-const size = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(2 ** 24));
+/** Dimensions, and bytes of one read. */
+const size = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(2 ** 26));
 
 const HyperSchema = v.strictObject({
   architecture: v.picklist(['llama', 'qwen2', 'qwen3']),
@@ -107,6 +108,8 @@ export const ToDeviceSchema = v.variant('type', [
   v.strictObject({ type: v.literal('cancel'), epoch: natural }),
   /** Forget everything: another model comes, or none. */
   v.strictObject({ type: v.literal('unload') }),
+  /** The bytes that `read` asked for cannot be had. */
+  v.strictObject({ type: v.literal('unreadable'), transfer: natural, code: text(32), message: text(1024) }),
   /** Asks for `stats`. */
   v.strictObject({ type: v.literal('stats') }),
 ]);
@@ -133,6 +136,17 @@ export const ToHostSchema = v.variant('type', [
   /** All of the KV of one `send-kv` has arrived. */
   v.strictObject({ type: v.literal('kv-received'), epoch: natural, from: device, bytes: natural }),
   v.strictObject({ type: v.literal('committed'), epoch: natural }),
+  /** Bytes of the model, where the host is their origin: `count` pieces of `length`, `stride` apart. Answered in bulk. */
+  v.strictObject({
+    type: v.literal('read'),
+    transfer: natural,
+    ...{
+      offset: natural,
+      stride: natural,
+      length: size,
+      count: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(2 ** 24)),
+    },
+  }),
   /** A request could not be fulfilled; the assignment before still holds. */
   v.strictObject({ type: v.literal('refused'), epoch: natural, code: text(32), message: text(1024) }),
   /** The running assignment cannot go on. `device`: who is to blame, where that is known. */

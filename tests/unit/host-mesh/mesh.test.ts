@@ -1,0 +1,156 @@
+/** The whole mesh in one process: host, members and links in memory, on the WASM backend, with small real models. */
+import { afterEach, describe, expect, test } from 'vitest';
+import { createMemberService, type MemberService } from '../../../web/device/member/service.ts';
+import { toWireModel } from '../../../web/device/member/wire-model.ts';
+import { createWasmBackend } from '../../../web/device/wasm/index.ts';
+import { type Conductor, createConductor } from '../../../web/host/mesh/conductor.ts';
+import { createDevices } from '../../../web/host/mesh/devices.ts';
+import type { Assignment } from '../../../web/mesh/control.ts';
+import { loopback } from '../../../web/mesh/loopback.ts';
+import { parseRatios } from '../../../web/plan/ratios.ts';
+import { makePlan } from '../../../web/plan/split.ts';
+import { argmax, tinyModels } from '../../support/golden.ts';
+import { runPipeline, teacherForce } from '../../support/in-process.ts';
+import { kernelModule, type OpenModel, openModel, wholeShare } from '../../support/node-model.ts';
+import { meshed } from '../mesh/linked.ts';
+
+const CONTEXT = 256;
+const BATCH = 8;
+const module = kernelModule('relaxed');
+
+interface Mesh {
+  conductor: Conductor;
+  members: MemberService[];
+  plan(ratios: string, epoch: number): ReturnType<typeof makePlan>;
+  greedy(ids: number[], tokens: number, each?: (t: number) => Promise<void> | undefined): Promise<number[]>;
+}
+
+const closing: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close();
+});
+
+async function mesh(
+  model: OpenModel,
+  count: number,
+  settings: Partial<Pick<Assignment, 'wire' | 'verify'>> = {},
+): Promise<Mesh> {
+  const indices = Array.from({ length: count }, (_, i) => i);
+  const links = await meshed(indices);
+  const failures: string[] = [];
+  const devices = createDevices({
+    onChange: () => {},
+    onBroken: (error) => failures.push(error.message),
+    modelBytes: () => model.file.source,
+  });
+  const members = indices.map((self) =>
+    createMemberService({
+      self,
+      about: async () => ({
+        backend: 'wasm',
+        description: 'test',
+        threads: 1,
+        gmacs: 1,
+        readbackMs: 0,
+        memoryLimit: 1e9,
+      }),
+      makeBackend: (options) => createWasmBackend({ ...options, threads: 1, module }),
+      openStore: async () => undefined,
+      openServerFiles: async () => model.file.source,
+    }),
+  );
+  const [hostEnd, ownEnd] = await loopback(0);
+  devices.add(hostEnd);
+  members[0].setHost(ownEnd);
+  for (const self of indices) {
+    for (const [other, link] of links.get(self) ?? []) {
+      if (self === 0) devices.add(link);
+      if (other === 0) members[self].setHost(link);
+      members[self].addPeer(link);
+    }
+  }
+  const conductor = createConductor({
+    model: toWireModel(model.file, model.catalogue, { kind: 'host' }),
+    ...{ hyper: model.hyper, devices, context: CONTEXT, batch: BATCH, wire: 'f32', verify: true, onPlan: () => {} },
+    ...settings,
+  });
+  closing.push(async () => {
+    conductor.close();
+    for (const member of members) await member.close();
+    expect(failures).toEqual([]);
+  });
+  const { runner } = conductor;
+  return {
+    conductor,
+    members,
+    plan(ratios, epoch) {
+      const used = ratios.replace(/@\d+/g, '').split(/[*:]/).length;
+      const parsed = parseRatios(ratios, { devices: used, layers: model.hyper.layers });
+      return makePlan(parsed, model.hyper, indices.slice(0, used), epoch);
+    },
+    async greedy(ids, tokens, each) {
+      const want = { positions: 'last', top: 1, temperature: 0 } as const;
+      const out: number[] = [];
+      let next = Uint32Array.from(ids);
+      let position = 0;
+      while (out.length < tokens) {
+        for (let at = 0; at < next.length; at += runner.maxBatch) {
+          const part = next.subarray(at, at + runner.maxBatch);
+          const final = at + runner.maxBatch >= next.length;
+          const { candidates } = await runner.forward(part, position, final ? want : undefined);
+          position += part.length;
+          if (final) out.push(candidates[0].ids[0]);
+        }
+        next = Uint32Array.of(out[out.length - 1]);
+        await each?.(out.length);
+      }
+      return out;
+    },
+  };
+}
+
+async function alone(model: OpenModel, ids: number[], tokens: number): Promise<number[]> {
+  const stages = [[await model.executor(wholeShare(model.hyper), { context: CONTEXT })]];
+  let logits = (await teacherForce(stages, ids)).at(-1) ?? new Float32Array();
+  const out: number[] = [];
+  for (let t = 0; t < tokens; t++) {
+    out.push(argmax(logits));
+    [logits] = await runPipeline(stages, Uint32Array.of(out[t]), ids.length + t);
+  }
+  return out;
+}
+
+const tiny = (name: string) => {
+  const found = tinyModels().find((one) => one.name === name);
+  if (!found) throw new Error(`no golden model ${name}`);
+  return found;
+};
+
+describe.each(['tiny-llama.Q4_0', 'tiny-qwen2.Q4_K_M', 'tiny-qwen3.Q4_0'])('%s', (name) => {
+  test.each(['1', '1:1', '2:3:3', '0:1:1', '1@1*1:1', '1@1*1@1*1'])(
+    '%s gives the tokens of one device',
+    async (ratios) => {
+      const { gguf, golden } = tiny(name);
+      const model = await openModel(gguf);
+      const { ids } = golden.cases[2];
+      const group = await mesh(model, 3);
+      await group.conductor.apply(group.plan(ratios, 1));
+      expect(await group.greedy(ids, 12)).toEqual(await alone(model, ids, 12));
+    },
+  );
+});
+
+test('a change of plan in the middle of an answer leaves the text as it is', async () => {
+  const { gguf, golden } = tiny('tiny-llama.Q4_0');
+  const model = await openModel(gguf);
+  const { ids } = golden.cases[2];
+  const group = await mesh(model, 3);
+  await group.conductor.apply(group.plan('2:3:3', 1));
+  const changes = ['1:1:6', '1@1*1:1', '1', '0:0:1', '3:2:1'];
+  const text = await group.greedy(ids, 24, async (t) => {
+    const ratios = t % 4 === 0 ? changes[t / 4 - 1] : undefined;
+    if (ratios) await group.conductor.apply(group.plan(ratios, t));
+  });
+  expect(text).toEqual(await alone(model, ids, 24));
+  expect(group.conductor.plan?.epoch).toBe(20);
+});

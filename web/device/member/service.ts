@@ -1,0 +1,374 @@
+/**
+ * What a device does for its host: knows the model, loads the share it is assigned, computes with it, gives and takes
+ * KV, and says what went wrong. The host's own device is one of these too, over a link within its Worker.
+ */
+import {
+  type About,
+  type Assignment,
+  parseToDevice,
+  type ToDevice,
+  type ToHost,
+  type WireModel,
+} from '../../mesh/control.ts';
+import { MeshError } from '../../mesh/errors.ts';
+import type { Link } from '../../mesh/link.ts';
+import { type ByteSource, type Catalogue, ModelError } from '../../model/types.ts';
+import { type Backend, type BackendOptions, DeviceError } from '../backend.ts';
+import { createExecutor, type Executor } from '../executor.ts';
+import { loadMissing } from '../loader/load.ts';
+import type { LoadedChange, Share } from '../loader/types.ts';
+import { createPartReader } from '../store/reader.ts';
+import type { ShardStore } from '../store/store.ts';
+import type { StreamingPartReader } from '../store/types.ts';
+import { createHostSource, type HostSource } from './host-source.ts';
+import { BulkSlot, bulkAssembler, decodeKv, encodeKv, type KvBlock } from './kv-copy.ts';
+import { type RunStats, type StageRun, startStageRun } from './stage-run.ts';
+import { fromWireModel } from './wire-model.ts';
+
+/** How long an assignment waits for links to the devices it names. */
+const LINK_PATIENCE_MS = 20_000;
+
+export interface MemberServiceOptions {
+  self: number;
+  /** Measures this device; asked once. */
+  about(): Promise<About>;
+  makeBackend(options: BackendOptions): Promise<Backend>;
+  openStore(): Promise<ShardStore | undefined>;
+  /** Opens the files of a model among the server's. */
+  openServerFiles(files: string[]): Promise<ByteSource>;
+  /** The model's bytes, where this device is the host's own and has them open already. */
+  openLocally?(): ByteSource;
+}
+
+export interface MemberStatus {
+  state: 'idle' | 'loading' | 'ready' | 'computing' | 'lost';
+  model?: string;
+  share?: Share;
+  backend?: string;
+  memory: { weights: number; kv: number; scratch: number };
+  run?: Readonly<RunStats>;
+}
+
+export interface MemberService {
+  /** The link to the host. The service takes its control messages and bulk. */
+  setHost(link: Link): void;
+  /** A link to another device of the mesh; index 0 is the host's device. */
+  addPeer(link: Link): void;
+  status(): MemberStatus;
+  /** Frees everything. */
+  close(): Promise<void>;
+}
+
+interface Model {
+  wire: WireModel;
+  catalogue: Catalogue;
+  hostSource?: HostSource;
+  reader: Promise<StreamingPartReader>;
+}
+
+interface Prepared {
+  assignment: Assignment;
+  controller: AbortController;
+  ready: Promise<LoadedChange | undefined>;
+  kv: KvBlock[];
+}
+
+export function createMemberService(options: MemberServiceOptions): MemberService {
+  const { self, makeBackend, openStore, openServerFiles } = options;
+  const peers = new Map<number, Link>();
+  const linkWaiters = new Set<() => void>();
+  let host: Link | undefined;
+  let model: Model | undefined;
+  let backend: Backend | undefined;
+  let executor: Executor | undefined;
+  let run: StageRun | undefined;
+  let prepared: Prepared | undefined;
+  let epoch = 0;
+  let tokensBefore = 0;
+  let lastLost = false;
+
+  const tell = (message: ToHost): void => {
+    if (host && !host.failure) host.sendControl(message);
+  };
+
+  const totals = (): MemberStatus['memory'] => backend?.memory() ?? { weights: 0, kv: 0, scratch: 0 };
+
+  // Model and backend.
+
+  function setModel(wire: WireModel): void {
+    const catalogue = fromWireModel(wire);
+    const hostSource = wire.origin.kind === 'host' && host ? createHostSource(host, wire.name, wire.bytes) : undefined;
+    const source =
+      options.openLocally?.() ?? (wire.origin.kind === 'server' ? openServerFiles(wire.origin.files) : hostSource);
+    const reader = (async () => {
+      const opened = await source;
+      if (!opened) throw new ModelError('network', 'There is no connection to the host, which has the model.');
+      if (opened.size !== wire.bytes) {
+        throw new ModelError('corrupt', `${wire.name} has ${opened.size} bytes here, but ${wire.bytes} at the host.`);
+      }
+      return createPartReader({ source: opened, digest: wire.digest, store: await openStore() });
+    })();
+    // Whoever prepares finds the failure; until then it is nobody's.
+    reader.catch(() => undefined);
+    model = { wire, catalogue, reader, ...(hostSource && { hostSource }) };
+  }
+
+  async function backendFor({ context, maxBatch }: Assignment, { catalogue }: Model): Promise<Backend> {
+    if (backend) return backend;
+    const made = await makeBackend({ hyper: catalogue.hyper, context, maxBatch });
+    backend = made;
+    lastLost = false;
+    void made.lost.then((reason) => {
+      if (backend !== made) return;
+      dropBackend();
+      lastLost = true;
+      tell({ type: 'broken', epoch, code: 'lost', message: reason, device: self });
+    });
+    return made;
+  }
+
+  function dropBackend(): void {
+    prepared?.controller.abort(new DeviceError('lost', 'The device that computed is gone.'));
+    prepared = undefined;
+    void endRun();
+    executor = undefined;
+    backend?.destroy();
+    backend = undefined;
+  }
+
+  async function endRun(): Promise<void> {
+    const ending = run;
+    if (!ending) return;
+    run = undefined;
+    tokensBefore += ending.stats.tokens;
+    await ending.stop();
+  }
+
+  // From one assignment to the next.
+
+  function prepare(assignment: Assignment): void {
+    cancel();
+    const controller = new AbortController();
+    const mine: Prepared = { assignment, controller, kv: [], ready: load(assignment, controller.signal) };
+    prepared = mine;
+    mine.ready.then(
+      () => tell({ type: 'prepared', epoch: assignment.epoch }),
+      (error) => {
+        if (prepared === mine) prepared = undefined;
+        refuse(assignment.epoch, error);
+      },
+    );
+  }
+
+  async function load(assignment: Assignment, signal: AbortSignal): Promise<LoadedChange | undefined> {
+    const { share } = assignment;
+    if (!share) return undefined;
+    if (!model) throw new ModelError('unsupported', 'The host has not said which model it runs.');
+    const current = model;
+    await linksTo(
+      [...assignment.members, ...assignment.next, ...(assignment.previous === undefined ? [] : [assignment.previous])],
+      signal,
+    );
+    const [reader, device] = [await current.reader, await backendFor(assignment, current)];
+    signal.throwIfAborted();
+    return loadMissing({
+      ...{ catalogue: current.catalogue, reader, backend: device, share, signal },
+      current: executor?.weights,
+      onProgress: (progress) => tell({ type: 'progress', epoch: assignment.epoch, ...progress }),
+    });
+  }
+
+  async function linksTo(devices: readonly number[], signal: AbortSignal): Promise<void> {
+    const missing = () => devices.filter((device) => device !== self && !peers.has(device));
+    const deadline = performance.now() + LINK_PATIENCE_MS;
+    while (missing().length > 0) {
+      signal.throwIfAborted();
+      if (performance.now() > deadline) {
+        throw new MeshError(
+          'lost',
+          `No connection from device ${self} to device ${missing()[0]} came about.`,
+          missing()[0],
+        );
+      }
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          clearTimeout(timer);
+          linkWaiters.delete(done);
+          resolve();
+        };
+        const timer = setTimeout(done, 500);
+        linkWaiters.add(done);
+      });
+    }
+  }
+
+  function cancel(): void {
+    const ending = prepared;
+    prepared = undefined;
+    if (!ending) return;
+    ending.controller.abort(new DOMException('The host cancelled it.', 'AbortError'));
+    ending.ready.then(
+      (change) => {
+        for (const tile of change?.added ?? []) backend?.dropTile(tile);
+      },
+      () => undefined,
+    );
+  }
+
+  async function commit(wanted: number): Promise<void> {
+    const mine = prepared;
+    if (mine?.assignment.epoch !== wanted) throw new MeshError('closed', `Epoch ${wanted} was not prepared here.`);
+    const change = await mine.ready;
+    await endRun();
+    prepared = undefined;
+    epoch = wanted;
+    if (change && backend && model && host) {
+      const { hyper } = model.catalogue;
+      if (executor) executor.setWeights(change.weights);
+      else executor = createExecutor(hyper, backend, change.weights);
+      for (const { layer, kvHead, from, slice } of mine.kv) await backend.writeKv(layer, kvHead, from, slice);
+      for (const tile of change.released) backend.dropTile(tile);
+      run = startStageRun({
+        ...{ assignment: mine.assignment, executor, self, host, peers },
+        onBroken: (error) => report(wanted, error),
+      });
+    } else {
+      executor = undefined;
+      backend?.destroy();
+      backend = undefined;
+    }
+    tell({ type: 'committed', epoch: wanted });
+  }
+
+  // KV.
+
+  async function sendKv({ epoch: wanted, to, heads, range: [from, until] }: Extract<ToDevice, { type: 'send-kv' }>) {
+    const link = peers.get(to);
+    if (!link || !backend) throw new MeshError('lost', `KV cannot be sent from device ${self} to device ${to}.`, to);
+    for (const [i, { layer, kvHead }] of heads.entries()) {
+      const slice = await backend.readKv(layer, kvHead, from, until);
+      const bytes = encodeKv({ layer, kvHead, from, slice, following: heads.length - 1 - i });
+      await link.sendBulk({ epoch: wanted, slot: BulkSlot.kv, transfer: i }, bytes);
+    }
+  }
+
+  /** Bytes of the copies under way, by sender. */
+  const received = new Map<number, number>();
+
+  function takeBulk(peer: number) {
+    return bulkAssembler((slot, wanted, transfer, bytes) => {
+      if (slot === BulkSlot.bytes) {
+        model?.hostSource?.take(transfer, bytes);
+        return;
+      }
+      if (slot !== BulkSlot.kv || prepared?.assignment.epoch !== wanted || !model) return;
+      const block = decodeKv(bytes, model.catalogue.hyper.headDim);
+      prepared.kv.push(block);
+      const sum = (received.get(peer) ?? 0) + bytes.length;
+      received.set(peer, sum);
+      if (block.following > 0) return;
+      received.delete(peer);
+      tell({ type: 'kv-received', epoch: wanted, from: peer, bytes: sum });
+    });
+  }
+
+  // Talking to the host.
+
+  function refuse(wanted: number, error: unknown): void {
+    if ((error as Error).name === 'AbortError') return;
+    const { code, message } = words(error);
+    tell({ type: 'refused', epoch: wanted, code, message });
+  }
+
+  function report(wanted: number, error: unknown): void {
+    const { code, message } = words(error);
+    const device = error instanceof MeshError ? error.device : self;
+    tell({ type: 'broken', epoch: wanted, code, message, ...(device !== undefined && { device }) });
+  }
+
+  function sendStats(): void {
+    const { position = 0, batchSize = 0, execUs = 0, syncUs = 0, tokens = 0 } = run?.stats ?? {};
+    tell({ type: 'stats', ...totals(), tokens: tokensBefore + tokens, position, batchSize, execUs, syncUs });
+  }
+
+  function handle(message: ToDevice): void {
+    switch (message.type) {
+      case 'model':
+        void unload();
+        setModel(message.model);
+        break;
+      case 'prepare':
+        prepare(message.assignment);
+        break;
+      case 'commit':
+        commit(message.epoch).catch((error) => refuse(message.epoch, error));
+        break;
+      case 'send-kv':
+        sendKv(message).catch((error) => refuse(message.epoch, error));
+        break;
+      case 'cancel':
+        if (prepared?.assignment.epoch === message.epoch) cancel();
+        break;
+      case 'unload':
+        void unload();
+        break;
+      case 'unreadable':
+        model?.hostSource?.fail(message.transfer, new ModelError(message.code, message.message));
+        break;
+      case 'stats':
+        sendStats();
+        break;
+    }
+  }
+
+  async function unload(): Promise<void> {
+    cancel();
+    model = undefined;
+    executor = undefined;
+    const ending = backend;
+    backend = undefined;
+    await endRun();
+    ending?.destroy();
+  }
+
+  return {
+    setHost(link) {
+      host = link;
+      link.onControl((message) => handle(parseToDevice(message)));
+      link.onBulk(takeBulk(link.peer));
+      void options.about().then(
+        (about) => tell({ type: 'about', about }),
+        (error) => report(0, error),
+      );
+    },
+    addPeer(link) {
+      peers.set(link.peer, link);
+      link.onClosed(() => {
+        if (peers.get(link.peer) === link) peers.delete(link.peer);
+      });
+      if (link !== host) link.onBulk(takeBulk(link.peer));
+      for (const wake of linkWaiters) wake();
+    },
+    status() {
+      const busy = run !== undefined && run.stats.tokens > 0;
+      const state = lastLost ? 'lost' : prepared ? 'loading' : busy ? 'computing' : run ? 'ready' : 'idle';
+      return {
+        state,
+        ...(model && { model: model.wire.name }),
+        ...(executor && { share: executor.weights.share }),
+        ...(backend && { backend: backend.description }),
+        memory: totals(),
+        ...(run && { run: run.stats }),
+      };
+    },
+    close: unload,
+  };
+}
+
+function words(error: unknown): { code: string; message: string } {
+  const { code, message } = error as { code?: unknown; message?: string };
+  return {
+    code: typeof code === 'string' ? code.slice(0, 32) : 'internal',
+    message: String(message ?? error).slice(0, 1024),
+  };
+}

@@ -1,0 +1,289 @@
+/**
+ * One member's life under one plan: takes batches as they come, computes its part of them, hands on what it has made.
+ * Batches go one after another; several may wait, which is how a prefill keeps all stages busy.
+ */
+import { type AllReduce, createAllReduce } from '../../mesh/all-reduce.ts';
+import type { Assignment } from '../../mesh/control.ts';
+import { createFrameBuffer, type Frame, type FrameBuffer, FrameError, Kind } from '../../mesh/frames.ts';
+import type { Link } from '../../mesh/link.ts';
+import { decode, encode } from '../../mesh/wire.ts';
+import { selectCandidates } from '../candidates.ts';
+import type { Executor } from '../executor.ts';
+import { ALONE, type Exchange, runStage } from '../member.ts';
+import type { Forwarded, Want } from '../want.ts';
+import { decodeWant, encodeForwarded, LogitSlot, TokenSlot } from './wanted-logits.ts';
+
+/** The residual stream changes hands as plain floats: it happens once a stage, and rounding it would cost every layer. */
+const HAND_OVER = 'f32';
+
+/** Batches that may wait, more than any host has in flight. */
+const MAX_QUEUE = 256;
+
+export interface StageRunOptions {
+  assignment: Assignment;
+  executor: Executor;
+  self: number;
+  /** Link to the host, for tokens and candidates. */
+  host: Link;
+  /** Links to the other devices of the mesh, by index. */
+  peers: ReadonlyMap<number, Link>;
+  /** Called once when this plan cannot go on. */
+  onBroken(error: unknown): void;
+}
+
+/** Times of the last batch, and sums. */
+export interface RunStats {
+  position: number;
+  batchSize: number;
+  execUs: number;
+  syncUs: number;
+  /** Tokens that this member has taken part in. */
+  tokens: number;
+}
+
+export interface StageRun {
+  readonly stats: Readonly<RunStats>;
+  /** Takes no more batches. Resolves when the present one is through. */
+  stop(): Promise<void>;
+}
+
+interface Incoming {
+  position: number;
+  rows: number;
+  logits: number;
+  ids?: Uint32Array;
+  residual?: Float32Array;
+}
+
+export function startStageRun(options: StageRunOptions): StageRun {
+  const { assignment, executor, self, host, peers, onBroken } = options;
+  const { epoch, members, next, previous, share } = assignment;
+  const { dim } = executor.hyper;
+  const leads = members[0] === self;
+  const first = previous === undefined;
+  const last = next.length === 0;
+  const stats: RunStats = { position: 0, batchSize: 0, execUs: 0, syncUs: 0, tokens: 0 };
+  const queue: Incoming[] = [];
+  const wants = new Map<number, Want | undefined>();
+  let wakeUp: (() => void) | undefined;
+  let stopped = false;
+  let broken = false;
+  let waitedMs = 0;
+  let logits = new Float32Array(0);
+
+  const linkTo = (device: number): Link => {
+    const link = peers.get(device);
+    if (!link) throw new Error(`There is no link to device ${device}.`);
+    return link;
+  };
+
+  const allReduce: AllReduce | undefined =
+    members.length > 1
+      ? createAllReduce({
+          ...{ members, self, links: peers, epoch, dim },
+          wire: assignment.wire,
+          maxRows: assignment.maxBatch,
+        })
+      : undefined;
+  const sum = new Float32Array(assignment.maxBatch * dim);
+
+  function exchangeAt(position: number): Exchange {
+    if (!allReduce) return ALONE;
+    const { layers } = executor.weights.share;
+    return {
+      members: members.length,
+      async allReduce(partial, { layer, half }) {
+        const started = performance.now();
+        const tag = { layer, slot: half === 'attention' ? 0 : 1, position };
+        const result = await allReduce.run(tag, partial, sum.subarray(0, partial.length));
+        if (assignment.verify && layer === layers[1] - 1 && half === 'ffn') await allReduce.verify(tag, result);
+        waitedMs += performance.now() - started;
+        return result;
+      },
+    };
+  }
+
+  function wake(): void {
+    wakeUp?.();
+    wakeUp = undefined;
+  }
+
+  function enqueue(batch: Incoming): void {
+    const { position, rows } = batch;
+    if (rows < 1 || rows > assignment.maxBatch || position + rows > assignment.context) {
+      throw new FrameError(`a batch of ${rows} tokens at position ${position}, which this plan has no room for`);
+    }
+    if (queue.length >= MAX_QUEUE) throw new FrameError('more batches than can wait');
+    queue.push(batch);
+    wake();
+  }
+
+  function takeTokens(frame: Frame): void {
+    if (frame.slot === TokenSlot.ids) {
+      if (!(first && leads)) throw new FrameError('tokens for a device that has no embedding');
+      if (frame.payload.length !== 4 * frame.rows) throw new FrameError('tokens of the wrong length');
+      const ids = new Uint32Array(frame.payload.slice().buffer);
+      if (ids.some((id) => id >= executor.hyper.vocab))
+        throw new FrameError('a token that the vocabulary does not have');
+      enqueue({ position: frame.position, rows: frame.rows, logits: frame.layer, ids });
+      return;
+    }
+    if (!last) throw new FrameError('a wish for logits to a device that has none');
+    const want = wish(frame);
+    if (frame.slot === TokenSlot.again) {
+      if (want) answer(frame.position, want);
+      return;
+    }
+    wants.set(frame.position, want);
+    wake();
+  }
+
+  function takeResidual(frame: Frame): void {
+    const numbers = frame.rows * dim;
+    if (frame.type !== HAND_OVER || frame.payload.length !== 4 * numbers)
+      throw new FrameError('a residual of the wrong size');
+    const residual = new Float32Array(numbers);
+    decode(HAND_OVER, frame.payload, residual, true);
+    enqueue({ position: frame.position, rows: frame.rows, logits: frame.slot, residual });
+  }
+
+  let handOver: FrameBuffer | undefined;
+  function sendResidual(to: readonly number[], batch: Incoming, residual: Float32Array): void {
+    handOver ??= createFrameBuffer(4 * assignment.maxBatch * dim);
+    const length = encode(HAND_OVER, residual, handOver.payload);
+    const { position, rows, logits: slot } = batch;
+    const header = { kind: Kind.residual, type: HAND_OVER, slot, epoch, layer: 0, position, rows } as const;
+    for (const device of to) void linkTo(device).send(handOver, header, length);
+  }
+
+  /** Sends the best tokens among the owned rows, from the logits of the last batch. */
+  function answer(position: number, want: Want | undefined): void {
+    const payload = encodeForwarded(want ? summarize(want) : { candidates: [] });
+    const buffer = createFrameBuffer(payload.length);
+    buffer.payload.set(payload);
+    void host.send(
+      buffer,
+      { kind: Kind.candidates, type: 'f32', slot: 0, epoch, layer: 0, position, rows: 0 },
+      payload.length,
+    );
+  }
+
+  function summarize(want: Want): Forwarded {
+    const vocab = share?.vocab ?? [];
+    const rows = vocab.reduce((n, [from, to]) => n + to - from, 0);
+    const positions = rows === 0 ? 0 : logits.length / rows;
+    const parts = (t: number) => {
+      let at = t * rows;
+      return vocab.map(([from, to]) => {
+        const part = { row: from, logits: logits.subarray(at, at + to - from) };
+        at += to - from;
+        return part;
+      });
+    };
+    const candidates = Array.from({ length: positions }, (_, t) => selectCandidates(parts(t), want));
+    if (!want.full) return { candidates };
+    return { candidates, full: logits.slice((positions - 1) * rows, positions * rows) };
+  }
+
+  async function work(batch: Incoming): Promise<void> {
+    const started = performance.now();
+    waitedMs = 0;
+    const { position, rows: count } = batch;
+    let input = batch.ids ? { ids: batch.ids } : { residual: batch.residual ?? new Float32Array(0) };
+    if (batch.ids && members.length > 1) {
+      const embedded = await executor.run({
+        position,
+        count,
+        ids: batch.ids,
+        ops: [{ op: 'embed' }],
+        output: 'residual',
+      });
+      const residual = embedded.slice();
+      sendResidual(
+        members.filter((device) => device !== self),
+        batch,
+        residual,
+      );
+      input = { residual };
+    }
+    const wanted = last && batch.logits !== LogitSlot.none;
+    const output = wanted
+      ? { logits: batch.logits === LogitSlot.all ? ('all' as const) : ('last' as const) }
+      : last || !leads
+        ? 'none'
+        : 'residual';
+    const result = await runStage(executor, exchangeAt(position), { position, count, input, output });
+    if (!last) {
+      if (leads) sendResidual(next, batch, result);
+    } else {
+      if (wanted) {
+        if (logits.length !== result.length) logits = new Float32Array(result.length);
+        logits.set(result);
+      }
+      answer(position, wanted ? await wantAt(position) : undefined);
+    }
+    stats.position = position;
+    stats.batchSize = count;
+    stats.syncUs = Math.round(1000 * waitedMs);
+    stats.execUs = Math.round(1000 * (performance.now() - started - waitedMs));
+    stats.tokens += count;
+  }
+
+  /** The host's wish for this position: it may come before or after the residual. */
+  async function wantAt(position: number): Promise<Want | undefined> {
+    while (!wants.has(position) && !stopped) await sleep();
+    const want = wants.get(position);
+    wants.delete(position);
+    return want;
+  }
+
+  const sleep = () =>
+    new Promise<void>((resolve) => {
+      wakeUp = resolve;
+    });
+
+  async function loop(): Promise<void> {
+    while (!stopped) {
+      const batch = queue.shift();
+      if (batch) await work(batch);
+      else await sleep();
+    }
+  }
+
+  function fail(error: unknown): void {
+    if (stopped || broken) return;
+    broken = true;
+    end();
+    onBroken(error);
+  }
+
+  const routes: (() => void)[] = [];
+  function end(): void {
+    stopped = true;
+    for (const undo of routes) undo();
+    allReduce?.close();
+    wake();
+  }
+
+  const running = loop().catch(fail);
+  if ((first && leads) || last) routes.push(host.route(Kind.tokens, epoch, takeTokens));
+  const source = first ? (leads ? undefined : members[0]) : previous;
+  if (source !== undefined) routes.push(linkTo(source).route(Kind.residual, epoch, takeResidual));
+  for (const device of [...next, ...(source === undefined ? [] : [source])]) routes.push(linkTo(device).onClosed(fail));
+
+  return {
+    stats,
+    async stop() {
+      end();
+      await running;
+    },
+  };
+}
+
+function wish(frame: Frame): Want | undefined {
+  try {
+    return decodeWant(frame.payload);
+  } catch (error) {
+    throw new FrameError((error as Error).message);
+  }
+}

@@ -1,0 +1,198 @@
+/** The devices of the mesh as the host knows them: their links, what they said of themselves, what they are doing. */
+import { BulkSlot } from '../../device/member/kv-copy.ts';
+import { type About, parseToHost, type ToDevice, type ToHost } from '../../mesh/control.ts';
+import { MeshError } from '../../mesh/errors.ts';
+import type { Link } from '../../mesh/link.ts';
+import { type ByteSource, ModelError } from '../../model/types.ts';
+
+export type DeviceStats = Omit<Extract<ToHost, { type: 'stats' }>, 'type'>;
+export type DeviceProgress = Omit<Extract<ToHost, { type: 'progress' }>, 'type'>;
+
+export interface MeshDevice {
+  readonly index: number;
+  readonly link: Link;
+  about: About | undefined;
+  stats: DeviceStats | undefined;
+  progress: DeviceProgress | undefined;
+}
+
+type Answer = 'prepared' | 'committed' | 'kv-received';
+
+export interface DevicesOptions {
+  /** A device is new, gone, or said something of itself. */
+  onChange(index: number): void;
+  /** The running plan cannot go on: a device said so, or its link closed. `device` is who is to blame. */
+  onBroken(error: MeshError, device: number | undefined): void;
+  /** The model's bytes, for devices that get them from the host. */
+  modelBytes(): ByteSource | undefined;
+}
+
+export interface Devices {
+  add(link: Link): void;
+  get(index: number): MeshDevice | undefined;
+  /** Ascending by index. */
+  all(): MeshDevice[];
+  send(index: number, message: ToDevice): void;
+  /**
+   * Sends a message and resolves with the bytes that a `kv-received` counts (0 for others) when `from` answers.
+   * Rejects with MeshError: what the device said in refusal, `lost`, or the signal's reason.
+   */
+  request(
+    index: number,
+    message: ToDevice,
+    answer: { type: Answer; epoch: number; at?: number; from?: number },
+    signal?: AbortSignal,
+  ): Promise<number>;
+}
+
+interface Waiting {
+  key: string;
+  resolve(bytes: number): void;
+  reject(error: unknown): void;
+}
+
+export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions): Devices {
+  const devices = new Map<number, MeshDevice>();
+  const waiting = new Map<number, Set<Waiting>>();
+
+  function take(device: MeshDevice, message: ToHost): void {
+    const { index } = device;
+    switch (message.type) {
+      case 'about':
+        device.about = message.about;
+        onChange(index);
+        break;
+      case 'stats':
+        device.stats = message;
+        onChange(index);
+        break;
+      case 'progress':
+        device.progress = message;
+        onChange(index);
+        break;
+      case 'prepared':
+        device.progress = undefined;
+        settle(index, `prepared ${message.epoch}`, 0);
+        break;
+      case 'committed':
+        settle(index, `committed ${message.epoch}`, 0);
+        break;
+      case 'kv-received':
+        settle(index, `kv-received ${message.epoch} ${message.from}`, message.bytes);
+        break;
+      case 'refused':
+        refuse(index, message);
+        break;
+      case 'broken':
+        onBroken(new MeshError(message.code, message.message, message.device), message.device);
+        break;
+      case 'read':
+        serve(device, message).catch((error) => unreadable(device, message.transfer, error));
+        break;
+    }
+  }
+
+  function settle(index: number, key: string, bytes: number): void {
+    for (const entry of waiting.get(index) ?? []) if (entry.key === key) entry.resolve(bytes);
+  }
+
+  /** A refusal of an epoch ends everything that is asked of it, at whichever device. */
+  function refuse(index: number, { epoch, code, message }: Extract<ToHost, { type: 'refused' }>): void {
+    const error = new MeshError(code, `Device ${index}: ${message}`, index);
+    for (const entries of waiting.values()) {
+      for (const entry of entries) if (entry.key.split(' ')[1] === String(epoch)) entry.reject(error);
+    }
+  }
+
+  async function serve(device: MeshDevice, read: Extract<ToHost, { type: 'read' }>): Promise<void> {
+    const source = modelBytes();
+    if (!source) throw new ModelError('network', 'The host has no model open.');
+    const { offset, stride, length, count, transfer } = read;
+    if (offset + (count - 1) * stride + length > source.size)
+      throw new ModelError('truncated', 'The read goes past the end of the model.');
+    const bytes = count === 1 ? await source.read(offset, offset + length) : await strided(source, read);
+    await device.link.sendBulk({ epoch: 0, slot: BulkSlot.bytes, transfer }, bytes);
+    function strided(from: ByteSource, { offset: start }: { offset: number }): Promise<Uint8Array> {
+      return from.readStrided
+        ? from.readStrided(start, stride, length, count)
+        : cutRows(from, start, stride, length, count);
+    }
+  }
+
+  function unreadable({ link }: MeshDevice, transfer: number, error: unknown): void {
+    if (link.failure) return;
+    const { code = 'network', message } = error as { code?: string; message: string };
+    link.sendControl({ type: 'unreadable', transfer, code, message: message.slice(0, 1024) } satisfies ToDevice);
+  }
+
+  return {
+    add(link) {
+      const device: MeshDevice = { index: link.peer, link, about: undefined, stats: undefined, progress: undefined };
+      devices.set(link.peer, device);
+      link.onControl((message) => take(device, parseToHost(message)));
+      link.onClosed((failure) => {
+        if (devices.get(link.peer) !== device) return;
+        devices.delete(link.peer);
+        for (const entry of waiting.get(link.peer) ?? []) entry.reject(failure);
+        onBroken(failure, link.peer);
+        onChange(link.peer);
+      });
+      onChange(link.peer);
+    },
+    get: (index) => devices.get(index),
+    all: () => [...devices.values()].sort((a, b) => a.index - b.index),
+    send(index, message) {
+      const device = devices.get(index);
+      if (!device) throw new MeshError('lost', `Device ${index} is gone.`, index);
+      device.link.sendControl(message);
+    },
+    request(index, message, { type, epoch, at = index, from }, signal) {
+      return new Promise((resolve, reject) => {
+        signal?.throwIfAborted();
+        const device = devices.get(index);
+        if (!device || !devices.has(at))
+          throw new MeshError('lost', `Device ${device ? at : index} is gone.`, device ? at : index);
+        const entries = waiting.get(at) ?? new Set();
+        waiting.set(at, entries);
+        const abort = () => entry.reject(signal?.reason);
+        const done = () => {
+          entries.delete(entry);
+          signal?.removeEventListener('abort', abort);
+        };
+        const entry: Waiting = {
+          key: `${type} ${epoch}${from === undefined ? '' : ` ${from}`}`,
+          resolve: (bytes) => {
+            done();
+            resolve(bytes);
+          },
+          reject: (error) => {
+            done();
+            reject(error);
+          },
+        };
+        entries.add(entry);
+        signal?.addEventListener('abort', abort);
+        device.link.sendControl(message);
+      });
+    },
+  };
+}
+
+/** Column runs out of a source that can only read ranges (a file on disk): a few rows at a time. */
+async function cutRows(
+  source: ByteSource,
+  offset: number,
+  stride: number,
+  length: number,
+  count: number,
+): Promise<Uint8Array> {
+  const out = new Uint8Array(length * count);
+  const rowsAtOnce = Math.max(1, Math.floor((4 * 2 ** 20) / stride));
+  for (let row = 0; row < count; row += rowsAtOnce) {
+    const rows = Math.min(rowsAtOnce, count - row);
+    const from = offset + row * stride;
+    const bytes = await source.read(from, from + (rows - 1) * stride + length);
+    for (let i = 0; i < rows; i++) out.set(bytes.subarray(i * stride, i * stride + length), (row + i) * length);
+  }
+  return out;
+}
