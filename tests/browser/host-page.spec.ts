@@ -1,6 +1,6 @@
 import type { Page } from '@playwright/test';
 import type { FakeOptions } from './pages/fake-handle.ts';
-import { expect, test } from './support/test.ts';
+import { DEFAULT_MODEL, expect, hasDefaultModel, openHost, test } from './support/test.ts';
 
 /** The host page on Vite's server, with the fake of `pages/fake-handle.ts` in the place of the engine. */
 class HostPage {
@@ -600,6 +600,37 @@ host.describe('never a blank page', () => {
       return 'inlineRan' in window;
     });
     expect(ran).toBe(false);
+  });
+});
+
+test.describe('with the real engine', () => {
+  test('a model is loaded, answers, is stored, and the chat is there after a reload', async ({ page, server }) => {
+    test.skip(!hasDefaultModel(), 'models/ lacks the default model: npm start fetches it.');
+    const faults: string[] = [];
+    page.on('pageerror', ({ message }) => faults.push(message));
+    page.on('console', (line) => {
+      if (line.type() === 'error') faults.push(line.text());
+    });
+    await openHost(page, server, 'backend=wasm&context=512');
+    await page.getByRole('button', { name: `Load ${DEFAULT_MODEL}` }).click();
+    const message = page.getByRole('textbox', { name: 'Message', exact: true });
+    await expect(message).toBeFocused({ timeout: 120_000 });
+    await page.getByRole('button', { name: 'Settings and device' }).click();
+    await page.getByLabel('Temperature').selectText();
+    await page.keyboard.type('0');
+    await page.keyboard.press('Tab');
+    await message.fill('What is the capital of France?');
+    await message.press('Enter');
+    const answer = page.getByRole('article', { name: /Answer/ });
+    await expect(answer).toContainText('Paris', { timeout: 120_000 });
+    await expect(page.getByRole('button', { name: 'Regenerate' })).toBeVisible({ timeout: 120_000 });
+    await expect(answer).toContainText(/prompt \S+ tok\/s · answer \S+ tok\/s/);
+    await page.getByRole('tab', { name: 'This device' }).click();
+    await expect(page.locator('device-panel')).toContainText('Processor (WASM)');
+    await expect(page.locator('stored-models')).toContainText(DEFAULT_MODEL);
+    await page.reload();
+    await expect(answer).toContainText('Paris');
+    expect(faults).toEqual([]);
   });
 });
 

@@ -60,6 +60,16 @@ describe('the model of the page', () => {
     ]);
   });
 
+  test('a load that fails leaves the model before running, and still says so', async () => {
+    const { engine, loads, become } = setUp();
+    await become({ state: 'ready', model: INFO });
+    const loaded = engine.load({ model: 'other' });
+    loads[0]?.reject(new Error('It is a web page.'));
+    await loaded;
+    await soon();
+    expect([engine.phase, engine.info, engine.failure?.message]).toEqual(['ready', INFO, 'It is a web page.']);
+  });
+
   test('a cancelled load cannot speak for the next', async () => {
     const { engine, loads } = setUp();
     const first = engine.load({ model: 'a' });

@@ -288,7 +288,8 @@ export class HostApp extends LitElement {
       <div class="dock">
         ${
           this.#ready
-            ? html`<chat-composer ?busy=${activity !== 'idle'} ?busyElsewhere=${elsewhere}></chat-composer>`
+            ? html`${this.#loadPanel()}
+              <chat-composer ?busy=${activity !== 'idle'} ?busyElsewhere=${elsewhere}></chat-composer>`
             : this.#noModel()
         }
       </div>`;
@@ -311,7 +312,7 @@ export class HostApp extends LitElement {
   #panel(): TemplateResult | typeof nothing {
     const docked = this.#panelDocked;
     if (!(docked ? this.panelOpen : this.overlay === 'panel')) return nothing;
-    const { info, status, stored, storedFailure, log } = this.#engine;
+    const { info, status, stored, storedFailure, log, running } = this.#engine;
     const settings = this.#settings.value;
     return html`<aside
       class="panel ${docked ? '' : 'over'}"
@@ -329,7 +330,7 @@ export class HostApp extends LitElement {
           <h3>Engine</h3>
           <engine-options .settings=${settings}></engine-options>
           ${
-            info && this.#engine.asked
+            info && running
               ? html`<div class="reload">
                 <button class="small" ?disabled=${this.#chats.answeringId !== undefined} @click=${this.#reload}>
                   Reload the model with these
@@ -358,7 +359,10 @@ export class HostApp extends LitElement {
       this.addEventListener(name, (event) => grant((event as CustomEvent<PageEvents[E]>).detail));
     };
     on('load-model', (model) => void this.#load(model));
-    on('retry-load', () => void this.#reload());
+    on('retry-load', () => {
+      const { asked } = this.#engine;
+      if (asked) void this.#load(asked.model);
+    });
     on('unload-model', () => void this.#engine.unload());
     on('dismiss-failure', () => this.#engine.dismissFailure());
     on('refresh-models', () => void this.#engine.refreshModels());
@@ -476,8 +480,8 @@ export class HostApp extends LitElement {
   };
 
   readonly #reload = (): void => {
-    const { asked } = this.#engine;
-    if (asked) void this.#load(asked.model);
+    const { running } = this.#engine;
+    if (running) void this.#load(running.model);
   };
 
   readonly #loadLast = (): void => {

@@ -47,6 +47,8 @@ export class EngineSession extends EventTarget {
   phase: EnginePhase = 'empty';
   /** What is being loaded, or what was asked for last. */
   asked: LoadOptions | undefined;
+  /** What the model that runs was asked for with, where this page did. */
+  running: LoadOptions | undefined;
   progress: Progress | undefined;
   /** `performance.now()` when the present phase of loading began, and the bytes then: for the time that is left. */
   progressSince = { at: 0, loaded: 0 };
@@ -119,12 +121,12 @@ export class EngineSession extends EventTarget {
     this.phase = 'loading';
     this.progress = undefined;
     this.failure = undefined;
-    this.info = undefined;
     this.#changed();
     try {
       const info = await this.#handle.load(options);
       if (attempt !== this.#attempt) return false;
       this.info = info;
+      this.running = options;
       this.phase = 'ready';
     } catch (error) {
       if (attempt !== this.#attempt) return false;
@@ -145,6 +147,7 @@ export class EngineSession extends EventTarget {
     this.#loading = false;
     this.phase = 'empty';
     this.info = undefined;
+    this.running = undefined;
     this.progress = undefined;
     this.failure = undefined;
     this.#changed();
@@ -168,22 +171,29 @@ export class EngineSession extends EventTarget {
     if (state === 'loading') {
       this.phase = 'loading';
     } else if (model) {
+      if (model.model !== this.info?.model) this.running = undefined;
       this.info = model;
       this.phase = 'ready';
-    } else if (this.phase === 'ready' || this.phase === 'loading') {
+    } else {
+      const ran = this.phase === 'ready' || this.phase === 'loading';
       this.info = undefined;
+      this.running = undefined;
       this.progress = undefined;
-      this.phase = 'empty';
-      if (state === 'failed') {
-        const reason = this.log.findLast(({ level }) => level === 'error');
-        this.phase = 'failed';
-        this.failure = {
-          what: 'The model stopped running',
-          message: reason?.text ?? 'The engine gave no reason. Load the model again.',
-          code: reason?.code,
-        };
-      }
+      if (ran) this.#stopped(state);
     }
+  }
+
+  /** The model is gone without a wish of this page: a script unloaded it, or the engine failed. */
+  #stopped(state: string): void {
+    this.phase = 'empty';
+    if (state !== 'failed') return;
+    const reason = this.log.findLast(({ level }) => level === 'error');
+    this.phase = 'failed';
+    this.failure = {
+      what: 'The model stopped running',
+      message: reason?.text ?? 'The engine gave no reason. Load the model again.',
+      code: reason?.code,
+    };
   }
 
   #progressed(progress: Progress): void {

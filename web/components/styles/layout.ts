@@ -140,6 +140,10 @@ export const layout = css`
     overflow-y: auto;
   }
 
+  .dock load-panel {
+    margin-bottom: 0.6rem;
+  }
+
   .no-model {
     padding: 0.9rem 1rem;
     border: 1px solid var(--line);
