@@ -182,6 +182,53 @@ export interface Status {
   moves: MoveReport[];
 }
 
+/** A device that asks to join. */
+export interface Knock {
+  id: string;
+  name: string;
+  browser: string;
+}
+
+/** The host's room, as the page shows it. */
+export interface RoomInfo {
+  id: string;
+  /** What other devices open to join; its fragment holds the secret. */
+  link: string;
+  /** `connecting`, `joined`, `closed`. */
+  state: string;
+  /** New devices wait until the host admits them. */
+  ask: boolean;
+  knocks: Knock[];
+}
+
+/** What a plan would give each device, before it is applied. */
+export interface PlanPreview {
+  plan: Plan;
+  devices: {
+    device: number;
+    attention: number;
+    ffn: number;
+    head: number;
+    embedding: number;
+    weightBytes: number;
+    kvBytes: number;
+  }[];
+}
+
+/** Node indices count over all stages in plan order, from 0. */
+export type Migration =
+  | {
+      stage?: number;
+      from: number;
+      to: number;
+      kind: 1 | 2 | 3;
+      heads?: number;
+      ffn?: number;
+      exact?: { position: number; layer: number };
+    }
+  | { moves: { from: number; to: number; kind: 1 | 2 | 3; heads?: number; ffn?: number }[]; stage?: number }
+  | { from: number; to: number; layers: number };
+
 /** What the listeners of `on` are given. */
 export interface EventDetails {
   plan: Plan;
@@ -192,6 +239,7 @@ export interface EventDetails {
   progress: Progress;
   /** `Status.state`, when it changes. */
   state: string;
+  room: RoomInfo;
 }
 
 export type EventName = keyof EventDetails;
@@ -214,4 +262,62 @@ export interface EdgeVisor {
   deleteStored(digest: string): Promise<void>;
   /** Returns the function that ends it. */
   on<E extends EventName>(event: E, listener: (detail: EventDetails[E]) => void): () => void;
+}
+
+/** The handle's part for the mesh. */
+export interface MeshHandle {
+  /** Opens this page's room on the first call. */
+  room(): Promise<RoomInfo>;
+  setAsk(ask: boolean): Promise<void>;
+  admit(id: string): Promise<void>;
+  refuse(id: string): Promise<void>;
+  renameDevice(index: number, name: string): Promise<void>;
+  removeDevice(index: number): Promise<void>;
+
+  /** What `setRatios` would make; nothing changes. Rejects as it does, with `at` and `length` of a fault in the text. */
+  previewRatios(ratios: string): Promise<PlanPreview>;
+  /** Resolves when the plan holds. Works while text is generated. */
+  setRatios(ratios: string): Promise<{ epoch: number; plan: Plan }>;
+  /** Resolves when committed. */
+  migrate(move: Migration, options?: { signal?: AbortSignal }): Promise<MoveReport>;
+}
+
+/** The handle of the contribute page. */
+export interface ContributeHandle {
+  version: string;
+  ready: Promise<void>;
+  status(): Promise<ContributeStatus>;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  leave(): Promise<void>;
+  /** Enters the room of the page's link; on its own where the page was opened with one and lends already. */
+  join(options?: { name?: string; memoryLimit?: number }): Promise<void>;
+  setMemoryLimit(bytes: number): Promise<void>;
+  on(event: 'status', listener: (status: ContributeStatus) => void): () => void;
+}
+
+export interface ContributeStatus {
+  /** `no-room`, `ready`, `connecting`, `waiting`, `pending`, `joined`, `paused`, `left`, `removed`, `failed`. */
+  state: string;
+  /** In words, where something is wrong. */
+  problem?: string;
+  index?: number;
+  name: string;
+  backend: string;
+  threads: number;
+  gmacs: number;
+  memoryLimit: number;
+  memoryUsed: number;
+  model?: string;
+  /** The part of the model that it computes. */
+  layers?: [from: number, to: number];
+  heads: number;
+  ffn: number;
+  loaded: number;
+  total: number;
+  tokens: number;
+  link: 'none' | 'webrtc' | 'relay';
+  rttMs: number;
+  /** The screen is kept awake. */
+  awake: boolean;
 }
