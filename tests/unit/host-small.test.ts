@@ -1,8 +1,8 @@
 /** The host's small pure functions. */
 import { describe, expect, it } from 'vitest';
-import { browserName } from '../../web/host/browser-name.ts';
+import { browserName } from '../../web/device/browser-name.ts';
 import { contextSize, kvBytesPerPosition } from '../../web/host/context-size.ts';
-import { pageOptions } from '../../web/host/page-options.ts';
+import { pageOptions } from '../../web/device/page-options.ts';
 import { checkEvaluate, checkGenerate, checkLoad } from '../../web/host/requests.ts';
 import type { HyperParameters } from '../../web/model/types.ts';
 

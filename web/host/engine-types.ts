@@ -12,7 +12,7 @@ import type {
   StoredModel,
   TokenEvent,
 } from '../api.ts';
-import type { Emulation } from './page-options.ts';
+import type { Emulation } from '../device/page-options.ts';
 import type { GenerateRequest } from './requests.ts';
 
 /** Where a model comes from, as plain data (a URL object cannot be cloned). */

@@ -2,10 +2,10 @@
 import type { DeviceStatus, LogEvent, Status } from '../api.ts';
 import type { MakeBackend } from '../device/probe.ts';
 import type { ShardStore } from '../device/store/store.ts';
-import { type BackendChooser, type BackendKind, createChooser } from './choose-backend.ts';
+import { type BackendChooser, type BackendKind, createChooser } from '../device/choose-backend.ts';
 import type { MemoryLimit } from './context-size.ts';
 import type { Emit, EngineService, LoadRequest, ModelPlace } from './engine-types.ts';
-import { codeOf, HostError, messageOf } from './errors.ts';
+import { codeOf, HostError, messageOf } from '../device/errors.ts';
 import type { OpenedModel } from './open-model.ts';
 import { loadSession, type Session } from './session.ts';
 

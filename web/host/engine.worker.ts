@@ -3,14 +3,14 @@ import { expose } from 'comlink';
 import { openShardStore } from '../device/store/store.ts';
 import { createWasmBackend } from '../device/wasm/index.ts';
 import { createWebGpuBackend } from '../device/webgpu/index.ts';
-import { browserName } from './browser-name.ts';
+import { browserName } from '../device/browser-name.ts';
 import { createEngine } from './engine.ts';
 import type { EngineMessage } from './engine-types.ts';
-import { codeOf, messageOf } from './errors.ts';
+import { codeOf, messageOf } from '../device/errors.ts';
 import { listModels } from './list-models.ts';
 import { openModel } from './open-model.ts';
-import { slowBackend } from './slow-backend.ts';
-import { carryErrorCodes } from './transfer.ts';
+import { slowBackend } from '../device/slow-backend.ts';
+import { carryErrorCodes } from '../device/transfer.ts';
 
 /** Threads beyond the memory's bandwidth only take power. */
 const MOST_THREADS = 8;

@@ -2,8 +2,8 @@
 import { type Endpoint, type Remote, wrap } from 'comlink';
 import type { EdgeVisor, EventDetails, EventName, GenerateOptions, LoadOptions, Status } from '../api.ts';
 import type { EngineEvents, EngineMessage, EngineService, ModelPlace } from './engine-types.ts';
-import { HostError, messageOf } from './errors.ts';
-import { type PageOptions, pageOptions } from './page-options.ts';
+import { HostError, messageOf } from '../device/errors.ts';
+import { type PageOptions, pageOptions } from '../device/page-options.ts';
 import { checkEvaluate, checkGenerate, checkIds, checkLoad, checkMessages } from './requests.ts';
 import { VERSION } from './version.ts';
 

@@ -1,7 +1,7 @@
 /** What callers of the handle pass in, checked: scripts are not type-checked, and a wrong number must not become NaN. */
 import * as v from 'valibot';
 import type { EvaluateOptions, GenerateOptions, LoadOptions } from '../api.ts';
-import { HostError } from './errors.ts';
+import { HostError } from '../device/errors.ts';
 
 /** `GenerateOptions` as they travel to the engine's Worker. */
 export type GenerateRequest = Omit<GenerateOptions, 'onToken' | 'signal'>;

@@ -1,6 +1,6 @@
 /** Which backend computes a model: the person's choice, or the one that a measurement says is faster. */
 import type { BackendChoice } from '../api.ts';
-import { DeviceError } from '../device/backend.ts';
+import { DeviceError } from './backend.ts';
 import {
   checkAnswers,
   type MakeBackend,
@@ -8,7 +8,7 @@ import {
   type Probed,
   probeBackend,
   tokenMs,
-} from '../device/probe.ts';
+} from './probe.ts';
 import type { HyperParameters } from '../model/types.ts';
 import { messageOf } from './errors.ts';
 

@@ -1,4 +1,4 @@
-import type { Backend } from '../device/backend.ts';
+import type { Backend } from './backend.ts';
 
 /** A backend that takes `factor` times as long for every step: tests play a slow device with it (`&emulate=slow:3`). */
 export function slowBackend(backend: Backend, factor: number): Backend {
