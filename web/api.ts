@@ -1,8 +1,9 @@
 /** The public scripting handle, `window.edgevisor`; documented in docs/scripting.md. Plain structured-clone data only. */
 import type { Message } from './model/types.ts';
+import type { ModelShape } from './plan/shape.ts';
 import type { Plan } from './plan/types.ts';
 
-export type { Message, Plan };
+export type { Message, ModelShape, Plan };
 
 export type BackendChoice = 'auto' | 'wasm' | 'webgpu';
 
@@ -30,6 +31,8 @@ export interface LoadInfo {
   threads: number;
   bytes: number;
   plan: Plan;
+  /** The numbers that a plan cuts: with them a page knows which moves are legal. */
+  shape?: ModelShape;
   /** For people: why this backend, a capped context, a closed cache. One sentence each. */
   notes: string[];
 }
@@ -157,10 +160,15 @@ export interface DeviceStatus {
   bytesSent: number;
   bytesReceived: number;
   tokens: number;
+  /** While `loading`: bytes of its share that have arrived, and all of them. */
+  loaded?: number;
+  total?: number;
 }
 
 export interface MoveReport {
   id: number;
+  /** What was asked for; absent for new ratios. */
+  move?: Migration;
   state: 'queued' | 'preparing' | 'copying' | 'committed' | 'refused' | 'cancelled' | 'failed';
   error?: string;
   epoch: number;
@@ -278,6 +286,8 @@ export interface MeshHandle {
   previewRatios(ratios: string): Promise<PlanPreview>;
   /** Resolves when the plan holds. Works while text is generated. */
   setRatios(ratios: string): Promise<{ epoch: number; plan: Plan }>;
+  /** What `migrate` would make; nothing changes. Rejects with the reason where it would refuse. */
+  previewMove?(move: Migration): Promise<PlanPreview>;
   /** Resolves when committed. */
   migrate(move: Migration, options?: { signal?: AbortSignal }): Promise<MoveReport>;
 }
