@@ -344,6 +344,34 @@ host.describe('Markdown of a stranger', () => {
     expect(grown).toEqual(whole);
   });
 
+  host('of growing text costs in proportion to its length', async ({ modulePage }) => {
+    const cost = (paragraphs: number) =>
+      modulePage.evaluate(async (count) => {
+        const path = '/web/components/markdown.ts';
+        const { GrowingMarkdown } = await import(path);
+        const parse = DOMParser.prototype.parseFromString;
+        let characters = 0;
+        DOMParser.prototype.parseFromString = function (text, type) {
+          characters += String(text).length;
+          return parse.call(this, text, type);
+        };
+        try {
+          const growing = new GrowingMarkdown();
+          let text = '';
+          for (let index = 0; index < count * 20; index += 1) {
+            text += index % 20 === 19 ? '\n\n' : 'word ';
+            growing.render(text);
+          }
+        } finally {
+          DOMParser.prototype.parseFromString = parse;
+        }
+        return characters;
+      }, paragraphs);
+    const short = await cost(20);
+    expect(short).toBeGreaterThan(0);
+    expect(await cost(80)).toBeLessThan(short * 5);
+  });
+
   host('code can be copied', async ({ host, context, browserName }) => {
     test.skip(browserName !== 'chromium', 'Only Chromium lets a test read the clipboard.');
     await context.grantPermissions(['clipboard-read', 'clipboard-write']);

@@ -7,7 +7,7 @@ import { copyText } from './clipboard.ts';
 import { ask } from './events.ts';
 import { formatRate, plural, rate } from './format.ts';
 import { againIcon, copyIcon, forwardIcon, pencilIcon } from './icons.ts';
-import { GrowingMarkdown, renderMarkdown } from './markdown.ts';
+import { MarkdownText } from './markdown.ts';
 import { prose } from './styles/prose.ts';
 import { shared } from './styles/shared.ts';
 
@@ -135,8 +135,8 @@ export class ChatMessageElement extends LitElement {
   @query('textarea') private editor!: HTMLTextAreaElement | null;
   @query('.edit') private editButton!: HTMLButtonElement | null;
 
-  readonly #growing = new GrowingMarkdown();
-  #finished: { text: string; blocks: string[] } | undefined;
+  readonly #thoughts = new MarkdownText();
+  readonly #words = new MarkdownText();
 
   protected override render(): TemplateResult {
     return this.message.role === 'user' ? this.#question() : this.#answer();
@@ -190,18 +190,16 @@ export class ChatMessageElement extends LitElement {
         ? nothing
         : html`<details class="thinking" ?open=${live && open}>
           <summary>${open && live ? 'Thinking…' : 'Thoughts'}</summary>
-          <div class="prose">${renderMarkdown(thinking).map((block) => html`<div>${unsafeHTML(block)}</div>`)}</div>
+          <div class="prose">${this.#blocks(this.#thoughts.blocks(thinking, live))}</div>
         </details>`
     }
       <div class="prose" @click=${this.#copyCode}>
-        ${this.#blocks(answer, live).map((block) => html`<div class="block">${unsafeHTML(block)}</div>`)}
+        ${this.#blocks(this.#words.blocks(answer, live))}
       </div>`;
   }
 
-  #blocks(text: string, live: boolean): string[] {
-    if (live) return this.#growing.render(text);
-    if (this.#finished?.text !== text) this.#finished = { text, blocks: renderMarkdown(text) };
-    return this.#finished.blocks;
+  #blocks(blocks: string[]): TemplateResult[] {
+    return blocks.map((block) => html`<div class="block">${unsafeHTML(block)}</div>`);
   }
 
   #stateLine(): TemplateResult | typeof nothing {

@@ -64,6 +64,7 @@ export class ChatTranscript extends LitElement {
   ];
 
   @property() chat = '';
+  @property() heading = '';
   @property({ attribute: false }) messages: readonly ChatMessage[] = [];
   @property() activity: Activity = 'idle';
   @property({ type: Number }) rate: number | undefined;
@@ -81,6 +82,7 @@ export class ChatTranscript extends LitElement {
     const end = this.messages.length - 1;
     return html`<div class="scroll" @scroll=${this.#scrolled} tabindex="-1">
         <section class="column" aria-label="Conversation">
+          <h1 class="visually-hidden">${this.heading}</h1>
           ${
             this.messages.length === 0
               ? html`<div class="empty">
@@ -113,6 +115,8 @@ export class ChatTranscript extends LitElement {
 
   protected override firstUpdated(): void {
     this.#grown.observe(this.column);
+    // The view shrinks where a notice or a taller composer takes room from it.
+    this.#grown.observe(this.scroller);
   }
 
   protected override willUpdate(changed: PropertyValues<this>): void {

@@ -174,8 +174,11 @@ export class HostApp extends LitElement {
 
   #chatsSide(): TemplateResult {
     const over = this.#narrow.matches;
+    const open = over && this.overlay === 'chats';
     return html`<aside
-      class="chats ${over && this.overlay === 'chats' ? 'over' : ''}"
+      class="chats ${open ? 'over' : ''}"
+      role=${open ? 'dialog' : nothing}
+      aria-modal=${open ? 'true' : nothing}
       aria-label="Chats"
       ?inert=${over ? this.overlay !== 'chats' : this.overlay === 'panel'}
     >
@@ -280,6 +283,7 @@ export class HostApp extends LitElement {
     const elsewhere = answeringId !== undefined && activity === 'idle';
     return html`<chat-transcript
         .chat=${this.#chats.id}
+        .heading=${this.#chats.title}
         .messages=${this.#chats.messages}
         .activity=${activity}
         .rate=${this.#chats.liveRate}
@@ -316,6 +320,8 @@ export class HostApp extends LitElement {
     const settings = this.#settings.value;
     return html`<aside
       class="panel ${docked ? '' : 'over'}"
+      role=${docked ? nothing : 'dialog'}
+      aria-modal=${docked ? nothing : 'true'}
       aria-label="Settings and device"
       ?inert=${this.overlay === 'chats'}
     >

@@ -75,6 +75,18 @@ const htmlOf = (token: Token): string => clean(marked.parser([token]));
  */
 export const renderMarkdown = (text: string): string[] => marked.lexer(unified(text)).filter(isBlock).map(htmlOf);
 
+/** The blocks of one text of a view: cheap while it grows, whole and kept once it has ended. */
+export class MarkdownText {
+  readonly #growing = new GrowingMarkdown();
+  #ended: { text: string; blocks: string[] } | undefined;
+
+  blocks(text: string, growing: boolean): string[] {
+    if (growing) return this.#growing.render(text);
+    if (this.#ended?.text !== text) this.#ended = { text, blocks: renderMarkdown(text) };
+    return this.#ended.blocks;
+  }
+}
+
 /**
  * Renders a text that grows. Blocks that later text cannot change any more are parsed once and kept, so that the work
  * for a long answer grows with its length and not with its square. Link definitions apart from their use are the one
