@@ -60,6 +60,7 @@ function setUp(faults: { wasm?: Faults; webgpu?: Faults } = {}, ports: Partial<E
     state: [],
     plan: [],
     device: [],
+    move: [],
     token: [],
   };
   const engine = createEngine({
@@ -163,8 +164,17 @@ describe('loading', () => {
     await expect(small.load()).rejects.toMatchObject({ code: 'memory' });
   });
 
-  it('refuses ratios that one device cannot have', async () => {
-    await expect(setUp().load({ ratios: '1:1' })).rejects.toThrow(/device/);
+  it('waits for as many devices as the ratios name, and can be told not to', async () => {
+    const { engine, events, load } = setUp();
+    const loading = load({ ratios: '1:1' });
+    loading.catch(() => undefined);
+    await expect.poll(() => events.progress.at(-1)?.phase).toBe('devices');
+    await engine.unload();
+    await expect(loading).rejects.toThrow(/unloaded/);
+  });
+
+  it('refuses ratios that make no sense', async () => {
+    await expect(setUp().load({ ratios: '1@99' })).rejects.toThrow(/layers/);
   });
 });
 

@@ -1,36 +1,37 @@
 /** The host's small pure functions. */
 import { describe, expect, it } from 'vitest';
 import { browserName } from '../../web/device/browser-name.ts';
-import { contextSize, kvBytesPerPosition } from '../../web/host/context-size.ts';
 import { pageOptions } from '../../web/device/page-options.ts';
+import { contextSize } from '../../web/host/context-size.ts';
 import { checkEvaluate, checkGenerate, checkLoad } from '../../web/host/requests.ts';
 import type { HyperParameters } from '../../web/model/types.ts';
 
 describe('the size of the context', () => {
-  const hyper = { layers: 30, kvHeads: 3, headDim: 64, context: 8192 } as HyperParameters;
-  const plenty = { bytes: 8e9, hard: false };
-
-  it('counts 16-bit K and V with a scale each', () => {
-    expect(kvBytesPerPosition(hyper)).toBe(30 * 3 * (2 * 64 * 2 + 2 * 4));
+  const hyper = { context: 8192 } as HyperParameters;
+  const kvBytes = 30 * 3 * (2 * 64 * 2 + 2 * 4);
+  const needs = (bytes: number, hard: boolean) => ({
+    ...{ name: 'this device', part: 'weights and context', weightBytes: 1e8, kvBytes },
+    limit: { bytes, hard },
   });
+  const plenty = [needs(8e9, false)];
 
   it('is 4096 unless the model has less or the caller wants another', () => {
-    expect(contextSize(hyper, undefined, 1e8, plenty)).toMatchObject({ context: 4096 });
-    expect(contextSize(hyper, undefined, 1e8, plenty).notes.join()).toMatch(/4096 of the model's 8192/);
-    expect(contextSize({ ...hyper, context: 2048 }, undefined, 1e8, plenty)).toEqual({ context: 2048, notes: [] });
-    expect(contextSize(hyper, 8192, 1e8, plenty)).toEqual({ context: 8192, notes: [] });
-    expect(contextSize(hyper, 9000, 1e8, plenty).notes.join()).toMatch(/made for 8192, not 9000/);
+    expect(contextSize(hyper, undefined, plenty)).toMatchObject({ context: 4096 });
+    expect(contextSize(hyper, undefined, plenty).notes.join()).toMatch(/4096 of the model's 8192/);
+    expect(contextSize({ ...hyper, context: 2048 }, undefined, plenty)).toEqual({ context: 2048, notes: [] });
+    expect(contextSize(hyper, 8192, plenty)).toEqual({ context: 8192, notes: [] });
+    expect(contextSize(hyper, 9000, plenty).notes.join()).toMatch(/made for 8192, not 9000/);
   });
 
-  it('shrinks to what fits, and says so', () => {
-    const { context, notes } = contextSize(hyper, undefined, 1e8, { bytes: 1.5e8, hard: true });
-    expect(context).toBe(Math.floor((1.5e8 * 0.9 - 1e8) / kvBytesPerPosition(hyper)));
+  it('shrinks to what fits the smallest device, and says so', () => {
+    const { context, notes } = contextSize(hyper, undefined, [...plenty, needs(1.5e8, true)]);
+    expect(context).toBe(Math.floor((1.5e8 * 0.9 - 1e8) / kvBytes));
     expect(notes.join()).toMatch(/instead of 4096/);
   });
 
-  it('is refused by a hard limit, but not by an estimate', () => {
-    expect(() => contextSize(hyper, undefined, 1e8, { bytes: 6e7, hard: true })).toThrow(/118 MB.*60 MB/);
-    expect(contextSize(hyper, undefined, 1e8, { bytes: 6e7, hard: false }).context).toBe(256);
+  it('is refused by a hard limit, saying how much is missing, but not by an estimate', () => {
+    expect(() => contextSize(hyper, undefined, [needs(6e7, true)])).toThrow(/118 MB.*60 MB.*58 MB are missing/);
+    expect(contextSize(hyper, undefined, [needs(6e7, false)]).context).toBe(256);
   });
 });
 

@@ -1,16 +1,9 @@
 /** Which backend computes a model: the person's choice, or the one that a measurement says is faster. */
 import type { BackendChoice } from '../api.ts';
-import { DeviceError } from './backend.ts';
-import {
-  checkAnswers,
-  type MakeBackend,
-  type Measurement,
-  type Probed,
-  probeBackend,
-  tokenMs,
-} from './probe.ts';
 import type { HyperParameters } from '../model/types.ts';
+import { DeviceError } from './backend.ts';
 import { messageOf } from './errors.ts';
+import { checkAnswers, type MakeBackend, type Measurement, type Probed, probeBackend, tokenMs } from './probe.ts';
 
 export type BackendKind = 'wasm' | 'webgpu';
 

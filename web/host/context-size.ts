@@ -1,12 +1,7 @@
 /** How many positions the KV cache gets: what was asked for, what the model was made for, what fits. */
 import { DeviceError } from '../device/backend.ts';
+import type { MemoryLimit } from '../device/environment.ts';
 import type { HyperParameters } from '../model/types.ts';
-
-export interface MemoryLimit {
-  bytes: number;
-  /** A limit that must hold; otherwise an estimate, which may cap the context but never refuses a model. */
-  hard: boolean;
-}
 
 export interface ContextSize {
   context: number;
@@ -20,36 +15,41 @@ const SMALLEST_CONTEXT = 256;
 /** Part of the memory limit that weights and KV may fill; the rest is for scratch, the tokenizer and the page. */
 const USABLE = 0.9;
 
-/** Bytes of KV cache that one position takes on a device that holds the whole model (`docs/arithmetic.md`). */
-export function kvBytesPerPosition({ layers, kvHeads, headDim }: HyperParameters): number {
-  const integers = 2 * 2 * headDim;
-  const scales = 2 * 4;
-  return layers * kvHeads * (integers + scales);
+/** What a device holds of a model, and may. */
+export interface DeviceNeeds {
+  /** For people: `this device`, `device 2`. */
+  name: string;
+  weightBytes: number;
+  /** Bytes of KV cache that one position takes. */
+  kvBytes: number;
+  /** Undefined where it is not known. */
+  limit: MemoryLimit | undefined;
+  /** What it would compute, in words. */
+  part: string;
 }
 
 /**
+ * The largest context for which every device has room.
  * @param asked the caller's wish
- * @param weightBytes device bytes of the weights
  * @throws DeviceError `memory` when a hard limit leaves no room for a context
  */
-export function contextSize(
-  hyper: HyperParameters,
-  asked: number | undefined,
-  weightBytes: number,
-  limit: MemoryLimit,
-): ContextSize {
+export function contextSize(hyper: HyperParameters, asked: number | undefined, devices: DeviceNeeds[]): ContextSize {
   const notes: string[] = [];
   const most = Math.min(hyper.context, asked ?? DEFAULT_CONTEXT);
-  const room = Math.floor((limit.bytes * USABLE - weightBytes) / kvBytesPerPosition(hyper));
   const smallest = Math.min(SMALLEST_CONTEXT, most);
-  if (limit.hard && room < smallest) {
-    const needed = weightBytes + smallest * kvBytesPerPosition(hyper);
-    throw new DeviceError(
-      'memory',
-      `The model needs about ${megabytes(needed / USABLE)}, but this device may use ${megabytes(limit.bytes)}. Choose a smaller model.`,
-    );
+  let context = most;
+  for (const { name, weightBytes, kvBytes, limit, part } of devices) {
+    if (!limit || weightBytes + kvBytes === 0) continue;
+    const room = kvBytes === 0 ? most : Math.floor((limit.bytes * USABLE - weightBytes) / kvBytes);
+    if (limit.hard && (room < smallest || weightBytes > limit.bytes * USABLE)) {
+      const needed = (weightBytes + smallest * kvBytes) / USABLE;
+      throw new DeviceError(
+        'memory',
+        `The ${part} need about ${megabytes(needed)}, but ${name} may use ${megabytes(limit.bytes)}: ${megabytes(needed - limit.bytes)} are missing. Choose a smaller model, or give ${name} a smaller share.`,
+      );
+    }
+    context = Math.min(context, Math.max(room, smallest));
   }
-  const context = Math.min(most, Math.max(room, smallest));
   if (asked !== undefined && asked > hyper.context) {
     notes.push(`The context is ${context} tokens: the model was made for ${hyper.context}, not ${asked}.`);
   } else if (context < most) {

@@ -7,12 +7,17 @@ import type {
   Generation,
   LoadInfo,
   Message,
+  Migration,
   ModelListing,
+  MoveReport,
+  Plan,
+  PlanPreview,
   Status,
   StoredModel,
   TokenEvent,
 } from '../api.ts';
 import type { Emulation } from '../device/page-options.ts';
+import type { NumberType } from '../mesh/wire.ts';
 import type { GenerateRequest } from './requests.ts';
 
 /** Where a model comes from, as plain data (a URL object cannot be cloned). */
@@ -24,6 +29,12 @@ export interface LoadRequest {
   threads?: number;
   context?: number;
   ratios?: string;
+  /** Number type of partial sums between devices. */
+  wire?: NumberType;
+  /** False: this device conducts, but computes nothing. */
+  lend?: boolean;
+  /** Compare the replicas' digests. */
+  verify?: boolean;
   emulation: Emulation;
 }
 
@@ -42,10 +53,29 @@ export interface EngineService {
   status(): Promise<Status>;
   stored(): Promise<StoredModel[]>;
   deleteStored(digest: string): Promise<void>;
+  /** The page's end of the mesh (see `mesh/links.ts`). */
+  connect(port: MessagePort, delayMs: number): void;
+  /** What the page knows of the devices in the room. */
+  setRoster(roster: RosterEntry[]): void;
+  previewRatios(ratios: string): Promise<PlanPreview>;
+  setRatios(ratios: string): Promise<{ epoch: number; plan: Plan }>;
+  /** `call` names this move for `abort`. */
+  migrate(call: number, move: Migration): Promise<MoveReport>;
+}
+
+/** A device as the room and the page's mesh see it. */
+export interface RosterEntry {
+  index: number;
+  id: string;
+  name: string;
+  browser: string;
+  online: boolean;
+  link: 'webrtc' | 'relay' | 'none';
+  rttMs: number;
 }
 
 /** Events that the engine itself makes; `at` of a token counts from `performance.timeOrigin` 1970. */
-export interface EngineEvents extends Pick<EventDetails, 'log' | 'progress' | 'state' | 'plan' | 'device'> {
+export interface EngineEvents extends Pick<EventDetails, 'log' | 'progress' | 'state' | 'plan' | 'device' | 'move'> {
   token: TokenEvent & { call: number };
 }
 

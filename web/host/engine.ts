@@ -1,11 +1,14 @@
 /** The engine: one model on this device, behind the calls of the handle. Runs in a Worker, but needs none of it. */
 import type { DeviceStatus, LogEvent, Status } from '../api.ts';
+import { type BackendChooser, type BackendKind, createChooser } from '../device/choose-backend.ts';
+import type { MemoryLimit } from '../device/environment.ts';
+import { codeOf, HostError, messageOf } from '../device/errors.ts';
 import type { MakeBackend } from '../device/probe.ts';
 import type { ShardStore } from '../device/store/store.ts';
-import { type BackendChooser, type BackendKind, createChooser } from '../device/choose-backend.ts';
-import type { MemoryLimit } from './context-size.ts';
-import type { Emit, EngineService, LoadRequest, ModelPlace } from './engine-types.ts';
-import { codeOf, HostError, messageOf } from '../device/errors.ts';
+import { receiveLinks } from '../mesh/links.ts';
+import type { Emit, EngineService, LoadRequest, ModelPlace, RosterEntry } from './engine-types.ts';
+import { deviceStatuses } from './mesh/device-status.ts';
+import { createHub, OWN } from './mesh/hub.ts';
 import type { OpenedModel } from './open-model.ts';
 import { loadSession, type Session } from './session.ts';
 
@@ -42,6 +45,15 @@ export function createEngine(ports: EnginePorts): EngineService {
   /** Of a recovery that is under way, or of the next one. */
   let recovering = new AbortController();
   let state = 'idle';
+  let roster: readonly RosterEntry[] = [];
+  /** Moves under way that a caller may end. */
+  const moving = new Map<number, AbortController>();
+  /** A model that is being loaded: devices may ask for its bytes already. */
+  let opening: OpenedModel | undefined;
+  const hub = createHub({
+    onChange: (index) => announce(index),
+    modelBytes: () => session?.model.file.source ?? opening?.file.source,
+  });
   /** Counts what was asked for: each load and unload makes those before it pointless. */
   let loads = 0;
 
@@ -109,9 +121,10 @@ export function createEngine(ports: EnginePorts): EngineService {
     }
   }
 
-  function drop(): void {
-    session?.device.backend.destroy();
+  async function drop(): Promise<void> {
+    const leaving = session;
     session = undefined;
+    await leaving?.close();
   }
 
   function loaded(): Session {
@@ -122,15 +135,19 @@ export function createEngine(ports: EnginePorts): EngineService {
 
   async function load(request: LoadRequest, signal: AbortSignal): Promise<Session> {
     const parts = {
+      hub,
       emit,
-      openModel: ports.openModel,
+      async openModel(...args: Parameters<EnginePorts['openModel']>) {
+        opening = await ports.openModel(...args);
+        return opening;
+      },
       backends: ports.backends(request),
       chooser: chooserFor(request),
       openStore,
       memoryLimit: ports.memoryLimit(request),
       makeRoom: drop,
       onState: setState,
-      onRecovered: () => announce('computing'),
+      onRecovered: () => announce(OWN),
       recoverySignal: () => recovering.signal,
     };
     const made = await loadSession(request, parts, signal);
@@ -140,8 +157,18 @@ export function createEngine(ports: EnginePorts): EngineService {
     return made;
   }
 
-  function announce(deviceState: DeviceStatus['state']): void {
-    if (session) emit('device', deviceStatus(session, deviceState, ports.browser));
+  const statuses = (): DeviceStatus[] =>
+    deviceStatuses({
+      hub,
+      roster,
+      session,
+      computing: state === 'prefill' || state === 'decode',
+      browser: ports.browser,
+    });
+
+  function announce(index: number): void {
+    const status = statuses().find((device) => device.index === index);
+    if (status) emit('device', status);
   }
 
   /** Around every use of the loop: what its end means for the session. */
@@ -155,7 +182,7 @@ export function createEngine(ports: EnginePorts): EngineService {
       if (!current.lost) {
         setState('ready');
       } else {
-        session = undefined;
+        await drop();
         log('error', messageOf(error), codeOf(error));
         setState('failed');
       }
@@ -175,15 +202,16 @@ export function createEngine(ports: EnginePorts): EngineService {
         setState('loading');
         try {
           session = await load(request, signal);
+          opening = undefined;
         } catch (error) {
+          opening = undefined;
           if (!signal.aborted) log('error', messageOf(error), codeOf(error));
           // The model before goes on, unless its memory had to be given up already.
           setState(session ? 'ready' : signal.aborted ? 'idle' : 'failed');
           throw error;
         }
         setState('ready');
-        emit('plan', session.info.plan);
-        announce('ready');
+        announce(OWN);
         return session.info;
       });
     },
@@ -191,7 +219,7 @@ export function createEngine(ports: EnginePorts): EngineService {
     async unload() {
       loads++;
       await endJob('The model was unloaded.');
-      drop();
+      await drop();
       setState('idle');
     },
 
@@ -213,6 +241,7 @@ export function createEngine(ports: EnginePorts): EngineService {
       ),
 
     abort(call) {
+      moving.get(call)?.abort(new HostError('aborted', 'The caller stopped it.'));
       if (job?.call === call) job.controller.abort(new HostError('aborted', 'The caller stopped it.'));
     },
 
@@ -220,45 +249,34 @@ export function createEngine(ports: EnginePorts): EngineService {
       exclusively('evaluate', undefined, (signal) => using((current) => current.loop.evaluate(options, signal))),
 
     async status(): Promise<Status> {
-      const computing = state === 'prefill' || state === 'decode';
       return {
         state,
         ...(session && { model: session.info, plan: session.info.plan }),
-        devices: session ? [deviceStatus(session, computing ? 'computing' : 'ready', ports.browser)] : [],
-        moves: [],
+        devices: statuses(),
+        moves: session ? [...session.moves.reports] : [],
       };
     },
 
     stored: async () => (await requireStore()).list(),
     deleteStored: async (digest) => (await requireStore()).remove(digest),
-  };
-}
 
-function deviceStatus(
-  { device, measurement, memoryLimit, tokens }: Session,
-  state: DeviceStatus['state'],
-  browser: string,
-): DeviceStatus {
-  const { weights, kv, scratch } = device.backend.memory();
-  return {
-    index: 0,
-    id: 'self',
-    name: 'This device',
-    self: true,
-    state,
-    browser,
-    backend: device.backend.kind,
-    threads: device.backend.threads,
-    gmacs: measurement.gmacs,
-    readbackMs: measurement.readbackMs,
-    memoryLimit,
-    memoryUsed: weights + kv + scratch,
-    weightBytes: weights,
-    kvBytes: kv,
-    link: 'self',
-    rttMs: 0,
-    bytesSent: 0,
-    bytesReceived: 0,
-    tokens,
+    connect(port, delayMs) {
+      receiveLinks(port, { delayMs, onLink: (link) => hub.addLink(link) });
+    },
+    setRoster(entries) {
+      roster = entries;
+      for (const { index } of entries) announce(index);
+    },
+    previewRatios: async (ratios) => loaded().preview(ratios),
+    setRatios: async (ratios) => loaded().moves.setRatios(ratios),
+    async migrate(call, move) {
+      const controller = new AbortController();
+      moving.set(call, controller);
+      try {
+        return await loaded().moves.migrate(move, controller.signal);
+      } finally {
+        moving.delete(call);
+      }
+    },
   };
 }

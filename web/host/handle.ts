@@ -1,9 +1,9 @@
 /** `window.edgevisor`: the page's side of the engine. It computes nothing; `docs/scripting.md` describes it. */
 import { type Endpoint, type Remote, wrap } from 'comlink';
 import type { EdgeVisor, EventDetails, EventName, GenerateOptions, LoadOptions, Status } from '../api.ts';
-import type { EngineEvents, EngineMessage, EngineService, ModelPlace } from './engine-types.ts';
 import { HostError, messageOf } from '../device/errors.ts';
 import { type PageOptions, pageOptions } from '../device/page-options.ts';
+import type { EngineEvents, EngineMessage, EngineService, ModelPlace } from './engine-types.ts';
 import { checkEvaluate, checkGenerate, checkIds, checkLoad, checkMessages } from './requests.ts';
 import { VERSION } from './version.ts';
 

@@ -1,11 +1,11 @@
 /** The models that the server has, and whether the engine can run them. */
 import * as v from 'valibot';
 import type { ModelListing } from '../api.ts';
+import { messageOf } from '../device/errors.ts';
 import { catalogue } from '../model/catalogue.ts';
 import { readModelFile } from '../model/gguf.ts';
 import { urlSource } from '../model/http.ts';
 import { ModelError } from '../model/types.ts';
-import { messageOf } from '../device/errors.ts';
 import { addressOfModel, modelsAddress, nameOfModel } from './open-model.ts';
 
 const listSchema = v.array(v.object({ name: v.string(), bytes: v.number(), missing: v.optional(v.array(v.string())) }));

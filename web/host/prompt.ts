@@ -1,5 +1,5 @@
-import type { ChatTemplate, Tokenizer } from '../model/types.ts';
 import { HostError } from '../device/errors.ts';
+import type { ChatTemplate, Tokenizer } from '../model/types.ts';
 import type { GenerateRequest } from './requests.ts';
 
 /**

@@ -1,36 +1,45 @@
-/** A loaded model: how it comes about, and how it lives on when its device fails. */
-import type { LoadInfo, Plan } from '../api.ts';
+/** A loaded model: how it comes about, on one device or many, and how it lives on when a device fails. */
+import type { LoadInfo, Plan, PlanPreview } from '../api.ts';
 import { DeviceError } from '../device/backend.ts';
-import { deviceBytes } from '../device/loader/tile-size.ts';
-import type { MakeBackend, Measurement } from '../device/probe.ts';
-import { createPartReader } from '../device/store/reader.ts';
-import type { ShardStore } from '../device/store/store.ts';
-import { parseRatios } from '../plan/ratios.ts';
-import { makePlan } from '../plan/split.ts';
 import type { BackendChooser, BackendKind } from '../device/choose-backend.ts';
-import { contextSize, type MemoryLimit } from './context-size.ts';
-import type { Emit, LoadRequest, ModelPlace } from './engine-types.ts';
+import type { MemoryLimit } from '../device/environment.ts';
 import { codeOf, messageOf } from '../device/errors.ts';
+import { createMemberService } from '../device/member/service.ts';
+import { toWireModel } from '../device/member/wire-model.ts';
+import { createOwnBackend } from '../device/own-backend.ts';
+import type { MakeBackend, Measurement } from '../device/probe.ts';
+import type { ShardStore } from '../device/store/store.ts';
+import type { MeshError } from '../mesh/errors.ts';
+import { RatiosError } from '../plan/ratios.ts';
+import { contextSize } from './context-size.ts';
+import type { Emit, LoadRequest, ModelPlace } from './engine-types.ts';
 import { createLoop, type Loop } from './generate.ts';
-import { type LocalDevice, startLocalDevice } from './local-device.ts';
+import { type Conductor, createConductor } from './mesh/conductor.ts';
+import { type Hub, OWN } from './mesh/hub.ts';
+import { devicesOf, needsOf, planFor, planWithout, previewOf } from './mesh/layout.ts';
+import { createMoves, type Moves } from './mesh/moves.ts';
 import type { OpenedModel } from './open-model.ts';
 
 export interface Session {
   readonly model: OpenedModel;
   readonly loop: Loop;
+  readonly conductor: Conductor;
+  readonly moves: Moves;
   readonly memoryLimit: number;
-  /** These change when another device takes over. */
+  /** Changes with the plan, and when another backend takes over. */
   info: LoadInfo;
-  device: LocalDevice;
-  measurement: Measurement;
+  readonly measurement: Measurement | undefined;
   /** No device is left: the session is of no more use. */
   lost: boolean;
   /** Tokens generated since the load. */
   tokens: number;
+  preview(ratios: string): PlanPreview;
+  close(): Promise<void>;
 }
 
 /** What a load may use; `EnginePorts` and the engine's own parts. */
 export interface SessionParts {
+  hub: Hub;
   emit: Emit;
   openModel(place: ModelPlace, signal: AbortSignal): Promise<OpenedModel>;
   /** Makers of both backends under the request's conditions. */
@@ -40,7 +49,7 @@ export interface SessionParts {
   openStore(): Promise<ShardStore | undefined>;
   memoryLimit: MemoryLimit;
   /** Called when everything but memory is settled: whoever holds another model gives it up. */
-  makeRoom(): void;
+  makeRoom(): Promise<void>;
   onState(state: 'prefill' | 'decode'): void;
   /** Another device computes from here on. */
   onRecovered(): void;
@@ -48,124 +57,250 @@ export interface SessionParts {
   recoverySignal(): AbortSignal;
 }
 
-type StartDevice = (kind: BackendKind, signal: AbortSignal) => Promise<LocalDevice>;
+/**
+ * Positions that go through a member together. More reads the weights fewer times, but takes longer to stop, and memory
+ * for the activations and, when evaluating, for as many rows of logits.
+ */
+const BATCH = 64;
 
-/** Loads a model. Rejects with ModelError, DeviceError, RatiosError or the signal's reason. */
+/** Loads a model. Rejects with ModelError, DeviceError, RatiosError, MeshError or the signal's reason. */
 export async function loadSession(request: LoadRequest, parts: SessionParts, signal: AbortSignal): Promise<Session> {
+  const { hub, emit } = parts;
+  const { devices } = hub;
+  const log = (level: 'info' | 'warn', text: string, code?: string): void =>
+    emit('log', { level, text, ...(code ? { code } : {}) });
   const progress = (phase: string, text: string, loaded = 0, total = 0): void =>
-    parts.emit('progress', { phase, text, loaded, total });
+    emit('progress', { phase, text, loaded, total });
 
   progress('header', `Reading the header of ${nameOf(request.place)}.`);
   const model = await parts.openModel(request.place, signal);
-  const { source, digest } = model.file;
   const { hyper } = model.catalogue;
-  const plan = makePlan(parseRatios(request.ratios ?? '1', { devices: 1, layers: hyper.layers }), hyper, [0], 1);
-  const { context, notes } = contextSize(hyper, request.context, weightBytes(model), parts.memoryLimit);
+  const lends = request.lend !== false;
 
-  progress('probe', 'Measuring what this device can do.');
-  const choice = await parts.chooser.choose(request.backend, hyper);
-  const reader = createPartReader({ source, digest, store: await parts.openStore() });
+  const notes: string[] = [...model.notes];
+  const own = createOwnBackend({
+    ...{ wanted: request.backend, chooser: parts.chooser, make: parts.backends },
+    note: (text) => notes.push(text),
+  });
+  if (lends) {
+    progress('probe', 'Measuring what this device can do.');
+    notes.push(...(await own.choose(hyper)).notes);
+  }
   signal.throwIfAborted();
-  parts.makeRoom();
 
-  const start: StartDevice = (kind, from) =>
-    startLocalDevice({
-      make: parts.backends[kind],
-      catalogue: model.catalogue,
-      share: shareOf(plan),
-      ...{ reader, context, signal: from },
-      onProgress: ({ stored, fetched, total }) =>
-        progress('weights', weightsText(stored, fetched, total), stored + fetched, total),
-    });
-  let { kind, measurement } = choice;
-  let device: LocalDevice;
-  try {
-    device = await start(kind, signal);
-  } catch (error) {
-    if (kind !== 'webgpu' || request.backend === 'webgpu' || !(error instanceof DeviceError)) throw error;
-    notes.push(`WASM computes, since WebGPU could not take the model: ${error.message}`);
-    kind = 'wasm';
-    measurement = await parts.chooser.measure(kind);
-    device = await start(kind, signal);
+  const candidates = () =>
+    (lends ? [OWN] : []).concat(devices.all().flatMap(({ index, about }) => (index !== OWN && about ? [index] : [])));
+  const first = await planWhenReady(request.ratios, () => candidates());
+  const limitOf = (device: number): MemoryLimit | undefined => {
+    if (device === OWN) return parts.memoryLimit;
+    const about = devices.get(device)?.about;
+    return about && { bytes: about.memoryLimit, hard: true };
+  };
+  const sized = contextSize(hyper, request.context, needsOf(model.catalogue, first, limitOf));
+  const { context } = sized;
+  notes.push(...sized.notes);
+  signal.throwIfAborted();
+  await parts.makeRoom();
+
+  if (lends) await hub.setOwn(ownMember());
+  const conductor = createConductor({
+    model: toWireModel(model.file, model.catalogue, originOf(request.place, model)),
+    ...{ hyper, devices, context, batch: BATCH },
+    wire: request.wire ?? 'q16',
+    verify: request.verify ?? false,
+    onPlan(plan) {
+      if (session) session.info = { ...session.info, ...infoOf(plan) };
+      emit('plan', plan);
+    },
+    onForward: () => moves.tick(),
+  });
+  const gone = new Map<number, MeshError>();
+  let session: Session | undefined;
+  hub.onBroken = (error, device) => {
+    const { plan } = conductor;
+    if (device !== undefined && !(plan && devicesOf(plan).includes(device))) return;
+    if (device !== undefined && !devices.get(device)) gone.set(device, error);
+    conductor.fail(new DeviceError(error.code, error.message, { cause: error }));
+  };
+  const watching = hub.watch(() => reportProgress());
+  const moves = createMoves({
+    conductor,
+    catalogue: model.catalogue,
+    context,
+    devices: candidates,
+    room: (device) => limitOf(device),
+    emit,
+  });
+
+  async function close(): Promise<void> {
+    watching();
+    hub.onBroken = undefined;
+    conductor.close();
+    await hub.dropOwn();
   }
 
-  const session: Session = {
-    ...{ model, device, measurement, lost: false, tokens: 0, memoryLimit: parts.memoryLimit.bytes },
+  try {
+    await start(first);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const made: Session = {
+    ...{ model, conductor, moves, memoryLimit: parts.memoryLimit.bytes, lost: false, tokens: 0, close },
+    get measurement() {
+      return own.measurement;
+    },
+    preview: (ratios) =>
+      previewOf(model.catalogue, planFor(ratios, hyper, candidates(), (conductor.plan?.epoch ?? 0) + 1), context),
     info: {
       model: model.name,
       architecture: hyper.architecture,
       layers: hyper.layers,
       context,
-      backend: device.backend.kind,
-      threads: device.backend.threads,
-      bytes: source.size,
-      plan,
-      notes: [...model.notes, ...choice.notes, ...notes],
+      bytes: model.file.source.size,
+      ...infoOf(conductor.plan ?? first),
+      notes,
     },
     loop: createLoop({
       tokenizer: model.tokenizer,
       template: model.template,
-      runner: device.runner,
-      recover: recovery(() => session, parts, start),
+      runner: conductor.runner,
+      recover,
       onState: parts.onState,
     }),
   };
-  progress('ready', `${model.name} is ready.`, source.size, source.size);
-  return session;
-}
+  session = made;
+  progress('ready', `${model.name} is ready.`, model.file.source.size, model.file.source.size);
+  return made;
 
-/**
- * What to do when a device fails: the same backend once more, then WASM, then nothing. Only a device that went away is
- * given a second chance, not one that computes wrong numbers or has no memory left.
- */
-function recovery(sessionOf: () => Session, parts: SessionParts, start: StartDevice) {
-  const log = (level: 'info' | 'warn', text: string, code?: string): void =>
-    parts.emit('log', { level, text, ...(code ? { code } : {}) });
-  let again = true;
-  return async (failure: DeviceError) => {
-    const session = sessionOf();
-    const failed = session.device.backend;
-    log('warn', `${failed.description} failed: ${failure.message}`, failure.code);
-    failed.destroy();
-    session.lost = true;
-    const order: BackendKind[] = again && failure.code === 'lost' ? [failed.kind] : [];
-    if (failed.kind === 'webgpu') order.push('wasm');
-    again = false;
-    const signal = parts.recoverySignal();
-    let last: unknown = failure;
-    for (const kind of order) {
+  /** What of LoadInfo follows from plan and backend. */
+  function infoOf(plan: Plan): Pick<LoadInfo, 'plan' | 'backend' | 'threads'> {
+    const { kind = 'wasm', threads = 0 } = own.measurement ?? {};
+    return { plan, backend: kind, threads };
+  }
+
+  /** The first plan: this device alone, or what the ratios say as soon as there are devices enough. */
+  async function planWhenReady(ratios: string | undefined, present: () => number[]): Promise<Plan> {
+    for (;;) {
+      const here = present();
       try {
-        session.device = await start(kind, signal);
-        session.measurement = await parts.chooser.measure(kind);
-        const { backend, runner } = session.device;
-        session.lost = false;
-        session.info = { ...session.info, backend: backend.kind, threads: backend.threads };
-        log('info', `The conversation goes on with ${backend.description}.`);
-        parts.onRecovered();
-        return runner;
+        if (here.length > 0) return planFor(ratios ?? '1', hyper, here, 1);
       } catch (error) {
-        signal.throwIfAborted();
+        if (!(error instanceof RatiosError) || error.code !== 'devices') throw error;
+      }
+      const wanted = ratios === undefined ? 'a device that lends itself' : `enough devices for ${ratios}`;
+      progress('devices', `Waiting for ${wanted}: ${here.length} here so far. Open the room's link on another device.`);
+      await change(signal);
+    }
+  }
+
+  function change(until: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const done = () => {
+        end();
+        until.removeEventListener('abort', stop);
+      };
+      const stop = () => {
+        done();
+        reject(until.reason);
+      };
+      const end = hub.watch(() => {
+        done();
+        resolve();
+      });
+      until.addEventListener('abort', stop);
+    });
+  }
+
+  function ownMember() {
+    return createMemberService({
+      self: OWN,
+      async about() {
+        const { measurement } = await own.choose(hyper);
+        const { kind, description, threads, gmacs, readbackMs } = measurement;
+        const memoryLimit = Math.round(parts.memoryLimit.bytes);
+        return { backend: kind, description, threads, gmacs, readbackMs, memoryLimit };
+      },
+      makeBackend: own.make,
+      openStore: parts.openStore,
+      openServerFiles: async () => model.file.source,
+      openLocally: () => model.file.source,
+    });
+  }
+
+  async function start(plan: Plan): Promise<void> {
+    try {
+      await conductor.apply(plan, { signal });
+    } catch (error) {
+      // Memory that a GPU lacks, the computer may have; but whoever asked for the GPU by name is told.
+      const mine = own.measurement?.kind === 'webgpu' && codeOf(error) === 'memory';
+      if (!mine || request.backend === 'webgpu' || (error as MeshError).device) throw error;
+      notes.push(`WASM computes, since WebGPU could not take the model: ${messageOf(error)}`);
+      await own.use('wasm');
+      await conductor.restart({ ...plan, epoch: plan.epoch + 1 }, signal);
+    }
+  }
+
+  function reportProgress(): void {
+    if (session) return;
+    const sum = { stored: 0, fetched: 0, total: 0 };
+    for (const { progress: one } of devices.all()) {
+      sum.stored += one?.stored ?? 0;
+      sum.fetched += one?.fetched ?? 0;
+      sum.total += one?.total ?? 0;
+    }
+    if (sum.total > 0) progress('weights', weightsText(sum), sum.stored + sum.fetched, sum.total);
+  }
+
+  /** Called by the generation loop; gives a runner with an empty KV cache, or rejects when nothing is left to try. */
+  async function recover(failure: DeviceError) {
+    const current = session as Session;
+    const plan = conductor.plan as Plan;
+    const until = parts.recoverySignal();
+    current.lost = true;
+    const lost = new Set(devicesOf(plan).filter((device) => !devices.get(device)));
+    if (lost.size > 0) {
+      const names = [...lost].map((device) => gone.get(device)?.message ?? `Device ${device} is gone.`);
+      log('warn', names.join(' '), 'lost');
+      const next = planWithout(plan, lost, hyper, plan.epoch + 1) ?? planFor('1', hyper, candidates(), plan.epoch + 1);
+      await conductor.restart(next, until);
+      log('info', `The conversation goes on with ${devicesOf(next).length} of ${devicesOf(plan).length} devices.`);
+    } else {
+      await recoverOwn(failure, plan, until);
+    }
+    current.lost = false;
+    current.info = { ...current.info, ...infoOf(conductor.plan as Plan) };
+    parts.onRecovered();
+    return conductor.runner;
+  }
+
+  /** A device failed that is still there: this one, as far as anyone can tell. */
+  async function recoverOwn(failure: DeviceError, plan: Plan, until: AbortSignal): Promise<void> {
+    const description = own.measurement?.description ?? 'A device';
+    log('warn', `${description} failed: ${failure.message}`, failure.code);
+    let last: unknown = failure;
+    let { epoch } = plan;
+    for (const kind of own.alternatives(failure)) {
+      try {
+        await own.use(kind);
+        await hub.setOwn(ownMember());
+        await conductor.restart({ ...plan, epoch: ++epoch }, until);
+        log('info', `The conversation goes on with ${own.measurement?.description}.`);
+        return;
+      } catch (error) {
+        until.throwIfAborted();
         last = error;
         log('warn', `${kind === 'wasm' ? 'WASM' : 'WebGPU'} could not take over: ${messageOf(error)}`, codeOf(error));
       }
     }
-    throw new DeviceError(failure.code, `This device can compute no more: ${messageOf(last)} Load the model again.`, {
-      cause: failure,
-    });
-  };
+    const text = `This device can compute no more: ${messageOf(last)} Load the model again.`;
+    throw new DeviceError(failure.code, text, { cause: failure });
+  }
 }
 
-/** The only device's share: all of it. */
-function shareOf(plan: Plan) {
-  const stage = plan.stages[0]!;
-  const { qHeads, ffn, vocab } = stage.members[0]!;
-  return { layers: stage.layers, qHeads, ffn, vocab, embedding: true, head: true };
-}
-
-function weightBytes(model: OpenedModel): number {
-  let bytes = 0;
-  for (const { type, rows, cols } of model.file.tensors.values()) bytes += deviceBytes(type, rows * cols);
-  return bytes;
+/** Where devices get the model's bytes: from the server that they share with the host, else from the host. */
+function originOf(place: ModelPlace, model: OpenedModel): Parameters<typeof toWireModel>[2] {
+  return 'name' in place ? { kind: 'server', files: [model.file.source.name] } : { kind: 'host' };
 }
 
 function nameOf(place: ModelPlace): string {
@@ -173,7 +308,7 @@ function nameOf(place: ModelPlace): string {
   return 'url' in place ? place.url : place.file.name;
 }
 
-function weightsText(stored: number, fetched: number, total: number): string {
+function weightsText({ stored, fetched, total }: { stored: number; fetched: number; total: number }): string {
   const mb = (bytes: number): string => (bytes / 1e6).toFixed(total < 1e7 ? 1 : 0);
   const from = stored > 0 ? ` (${mb(stored)} MB of it kept in this browser)` : '';
   return `Loading weights: ${mb(stored + fetched)} of ${mb(total)} MB${from}.`;

@@ -27,6 +27,8 @@ import { fromWireModel } from './wire-model.ts';
 
 /** How long an assignment waits for links to the devices it names. */
 const LINK_PATIENCE_MS = 20_000;
+/** How often a device that computes says how it fares. */
+const STATS_INTERVAL_MS = 1_000;
 
 export interface MemberServiceOptions {
   self: number;
@@ -86,6 +88,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   let epoch = 0;
   let tokensBefore = 0;
   let lastLost = false;
+  let reportedTokens = 0;
 
   const tell = (message: ToHost): void => {
     if (host && !host.failure) host.sendControl(message);
@@ -155,6 +158,11 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       () => tell({ type: 'prepared', epoch: assignment.epoch }),
       (error) => {
         if (prepared === mine) prepared = undefined;
+        // A backend that could not take its first share is of no use: the next may be another kind.
+        if (!executor) {
+          backend?.destroy();
+          backend = undefined;
+        }
         refuse(assignment.epoch, error);
       },
     );
@@ -237,6 +245,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       backend?.destroy();
       backend = undefined;
     }
+    sendStats();
     tell({ type: 'committed', epoch: wanted });
   }
 
@@ -287,6 +296,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   }
 
   function sendStats(): void {
+    reportedTokens = run?.stats.tokens ?? 0;
     const { position = 0, batchSize = 0, execUs = 0, syncUs = 0, tokens = 0 } = run?.stats ?? {};
     tell({ type: 'stats', ...totals(), tokens: tokensBefore + tokens, position, batchSize, execUs, syncUs });
   }
@@ -331,6 +341,10 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     ending?.destroy();
   }
 
+  const reporting = setInterval(() => {
+    if (run && run.stats.tokens !== reportedTokens) sendStats();
+  }, STATS_INTERVAL_MS);
+
   return {
     setHost(link) {
       host = link;
@@ -361,7 +375,10 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
         ...(run && { run: run.stats }),
       };
     },
-    close: unload,
+    async close() {
+      clearInterval(reporting);
+      await unload();
+    },
   };
 }
 

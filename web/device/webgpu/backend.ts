@@ -234,8 +234,16 @@ function operationsOf(role: string): ('gated' | 'embed')[] {
 
 function defaultTuning(software: boolean): Tuning {
   return software
-    ? { slices: 1, teams: 1, rowThreads: 32, headThreads: 16, chunk: 64 }
-    : { slices: 8, teams: 8, rowThreads: 128, headThreads: 64, chunk: 256 };
+    ? {
+        vector: { groups: 4, slices: 1, bundles: 2 },
+        matrix: { groups: 4, tokens: 4, teams: 1, bundles: 2 },
+        ...{ rowThreads: 32, headThreads: 16, chunk: 64 },
+      }
+    : {
+        vector: { groups: 1, slices: 8, bundles: 1 },
+        matrix: { groups: 1, tokens: 4, teams: 8, bundles: 1 },
+        ...{ rowThreads: 128, headThreads: 64, chunk: 256 },
+      };
 }
 
 /** Hears of a lost device and of errors that no scope caught: either way no result can be trusted any more. */

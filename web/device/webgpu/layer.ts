@@ -29,9 +29,6 @@ export interface LayerCommands {
   destroy(): void;
 }
 
-/** Tokens of an invocation of matmul.wgsl. */
-const MATMUL_TOKENS = 4;
-
 /** Keeps what a share owns, to be destroyed with it. */
 export function createOwner(device: GPUDevice) {
   const buffers: GPUBuffer[] = [];
@@ -86,12 +83,16 @@ export function productCommand(shop: Workshop, owner: Owner, parts: Part[], plac
     return { group, matvec, matmul, bundles: dispatch.bundles };
   });
   const work = workOf(parts);
-  const tokens = shop.tuning.teams * MATMUL_TOKENS;
+  const { vector, matrix } = shop.tuning;
+  const tokens = matrix.teams * matrix.tokens;
   return (recorder, count) => {
     if (clear || each.length === 0) recorder.clear(place.output, count * place.stride * 4);
     for (const { group, matvec, matmul, bundles } of each) {
-      if (count === 1) recorder.dispatch(matvec, group, bundles, 1, work / each.length);
-      else recorder.dispatch(matmul, group, bundles, Math.ceil(count / tokens), (count * work) / each.length);
+      if (count === 1) recorder.dispatch(matvec, group, Math.ceil(bundles / vector.bundles), 1, work / each.length);
+      else {
+        const across = Math.ceil(bundles / matrix.bundles);
+        recorder.dispatch(matmul, group, across, Math.ceil(count / tokens), (count * work) / each.length);
+      }
     }
   };
 }
@@ -274,7 +275,7 @@ function ffnCommands(shop: Workshop, owner: Owner, share: LayerShare): LayerComm
   const fused = gatedProduct(share.tiles.gate, share.tiles.up)?.map((dispatch) => ({
     group: productGroup(shop, owner, dispatch, { input: scratch.normed, output: scratch.mixed, slot: 0 }),
     pipeline: pipelines.get('gated', {}, dispatch.format),
-    bundles: dispatch.bundles,
+    workgroups: Math.ceil(dispatch.bundles / shop.tuning.vector.bundles),
     work: dispatch.bundles * BUNDLE_ROWS * 2 * dim,
   }));
   const down = productCommand(shop, owner, [{ tiles: share.tiles.down, outRow: 0 }], {
@@ -286,7 +287,8 @@ function ffnCommands(shop: Workshop, owner: Owner, share: LayerShare): LayerComm
   return (recorder, count, add) => {
     norm(recorder, count, add);
     if (fused && count === 1) {
-      for (const { pipeline, group, bundles, work } of fused) recorder.dispatch(pipeline, group, bundles, 1, work);
+      for (const { pipeline, group, workgroups, work } of fused)
+        recorder.dispatch(pipeline, group, workgroups, 1, work);
     } else {
       gateUp(recorder, count);
       recorder.dispatch(swiglu, swigluGroup, swigluWorkgroups, count);

@@ -6,12 +6,29 @@ import { BLOCK, type Format } from './layout.ts';
 import { BUNDLE } from './product.ts';
 import { type Defines, type Operation, shaderSource } from './shaders.ts';
 
+/** How the product shaders share out their work; see matvec.wgsl and matmul.wgsl. All are powers of two. */
+export interface VectorTuning {
+  /** Row groups (of four rows) of an invocation, 1 to BUNDLE. */
+  groups: number;
+  /** Slices of the columns that are summed side by side; 1 suits devices with few lanes. */
+  slices: number;
+  /** Bundles of a workgroup. */
+  bundles: number;
+}
+
+export interface MatrixTuning {
+  groups: number;
+  /** Tokens of an invocation. */
+  tokens: number;
+  /** Invocations side by side with tokens of their own. */
+  teams: number;
+  bundles: number;
+}
+
 /** Choices that depend on the device, not on the model. */
 export interface Tuning {
-  /** Slices of the columns that a matrix-vector workgroup sums side by side; 1 suits devices with few lanes. */
-  slices: number;
-  /** Groups of four tokens that a matrix-matrix workgroup computes side by side. */
-  teams: number;
+  vector: VectorTuning;
+  matrix: MatrixTuning;
   /** Invocations for one row of activations (norms, embedding). */
   rowThreads: number;
   /** Invocations for one head (rope, attention). */
@@ -82,7 +99,7 @@ export function createPipelines(checked: CheckedDevice, sizes: Sizes, tuning: Tu
 
   const descriptorOf = (operation: Operation, variant: Variant, format?: Format) => {
     const label = keyOf(operation, variant, format);
-    const code = shaderSource(operation, { ...base, ...variant }, format);
+    const code = shaderSource(operation, { ...base, ...productDefines(operation, tuning), ...variant }, format);
     return {
       label,
       layout: device.createPipelineLayout({ label, bindGroupLayouts: [bindings(operation)] }),
@@ -158,9 +175,15 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
     QUERY_SCALE: { f32: 1 / Math.sqrt(hyper.headDim) },
     ROPE_DIMS: hyper.rope.dims,
     ROW_THREADS: tuning.rowThreads,
-    SLICED: tuning.slices > 1,
-    SLICES: tuning.slices,
-    TEAMS: tuning.teams,
     WHOLE_BLOCKS: hyper.headDim % BLOCK === 0,
   };
+}
+
+function productDefines(operation: Operation, { vector, matrix }: Tuning): Defines {
+  if (operation === 'matmul') {
+    const { groups, tokens, teams, bundles } = matrix;
+    return { GROUPS: groups, TOKENS: tokens, TEAMS: teams, BUNDLES: bundles, SLICES: 1 };
+  }
+  const { groups, slices, bundles } = vector;
+  return { GROUPS: groups, TOKENS: 1, SLICES: slices, SLICED: slices > 1, BUNDLES: bundles };
 }

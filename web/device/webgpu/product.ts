@@ -184,7 +184,7 @@ function encode(bundles: Bundle[], stride: number): Uint32Array {
     places.set(tiles, result);
     return result;
   };
-  const head: number[] = [stride, 0, 0, 0];
+  const head: number[] = [stride, bundles.length, 0, 0];
   for (const bundle of bundles) {
     head.push(
       ...place(bundle.tiles),

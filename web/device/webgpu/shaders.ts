@@ -1,6 +1,7 @@
 /**
- * The WGSL sources and their assembly. A source is a plain WGSL file with three kinds of lines more, all comments to WGSL:
- * `//#include name` pastes a shared snippet, `//#if NAME` (or `//#if !NAME`), `//#else` and `//#endif` choose lines.
+ * The WGSL sources and their assembly. A source is a plain WGSL file with a few kinds of lines more, all comments to WGSL:
+ * `//#include name` pastes a shared snippet, `//#if NAME` (or `//#if !NAME`), `//#else` and `//#endif` choose lines, and
+ * `//#repeat v NAME` … `//#end` writes its lines NAME times with 0, 1, … for `$v`: WGSL has no arrays of registers.
  * Numbers become `const NAME: u32|f32` in front.
  */
 import activations from '../../../shaders/activations.wgsl?raw';
@@ -15,11 +16,12 @@ import norm from '../../../shaders/norm.wgsl?raw';
 import quantizeBlock from '../../../shaders/quantize_block.wgsl?raw';
 import rope from '../../../shaders/rope.wgsl?raw';
 import round from '../../../shaders/round.wgsl?raw';
-import rowProduct from '../../../shaders/row_product.wgsl?raw';
 import silu from '../../../shaders/silu.wgsl?raw';
 import step from '../../../shaders/step.wgsl?raw';
+import storeRows from '../../../shaders/store_rows.wgsl?raw';
 import swiglu from '../../../shaders/swiglu.wgsl?raw';
 import table from '../../../shaders/table.wgsl?raw';
+import tileProduct from '../../../shaders/tile_product.wgsl?raw';
 import weightsEight from '../../../shaders/weights_eight.wgsl?raw';
 import weightsFloat from '../../../shaders/weights_float.wgsl?raw';
 import weightsQ4 from '../../../shaders/weights_q4.wgsl?raw';
@@ -32,10 +34,11 @@ export type Operation = keyof typeof OPERATIONS;
 const SNIPPETS: Record<string, string> = {
   activations,
   quantize_block: quantizeBlock,
-  row_product: rowProduct,
   silu,
   step,
+  store_rows: storeRows,
   table,
+  tile_product: tileProduct,
   weights_eight: weightsEight,
 };
 
@@ -48,9 +51,9 @@ const WEIGHTS: Record<Format, { source: string; defines: Defines }> = {
   'q8+min': { source: weightsQ8, defines: { MINS: true } },
   q8x16: { source: weightsQ8, defines: { HALVES: true } },
   'q8x16+min': { source: weightsQ8, defines: { HALVES: true, MINS: true } },
-  f32: { source: weightsFloat, defines: { F32: true } },
-  f16: { source: weightsFloat, defines: { F16: true } },
-  bf16: { source: weightsFloat, defines: { BF16: true } },
+  f32: { source: weightsFloat, defines: { FLOATS: true, F32: true } },
+  f16: { source: weightsFloat, defines: { FLOATS: true } },
+  bf16: { source: weightsFloat, defines: { FLOATS: true, BF16: true } },
 };
 
 /** The WGSL of an operation; those on weights need their format. */
@@ -58,7 +61,8 @@ export function shaderSource(operation: Operation, defines: Defines, format?: Fo
   const weights = format === undefined ? undefined : WEIGHTS[format];
   const all = { ...defines, ...weights?.defines };
   const snippets = weights === undefined ? SNIPPETS : { ...SNIPPETS, weights: weights.source };
-  return [...constants(all), ...assemble(OPERATIONS[operation], all, snippets)].join('\n');
+  const lines = assemble(OPERATIONS[operation], all, snippets);
+  return [...constants(all), ...unroll(lines, all)].join('\n');
 }
 
 function constants(defines: Defines): string[] {
@@ -93,4 +97,37 @@ function assemble(source: string, defines: Defines, snippets: Record<string, str
     } else lines.push(line);
   }
   return lines;
+}
+
+/** Writes out the repeats; those inside others see the outer variables replaced. */
+function unroll(lines: string[], defines: Defines): string[] {
+  const out: string[] = [];
+  for (let i = 0; i < lines.length; i++) {
+    const [, variable, count] = /^\s*\/\/#repeat (\w+) (\w+)/.exec(lines[i]!) ?? [];
+    if (variable === undefined || count === undefined) {
+      out.push(lines[i]!);
+      continue;
+    }
+    const end = matchingEnd(lines, i);
+    const body = lines.slice(i + 1, end);
+    for (let n = 0; n < Number(defines[count]); n++) {
+      out.push(
+        ...unroll(
+          body.map((line) => line.replaceAll(`$${variable}`, String(n))),
+          defines,
+        ),
+      );
+    }
+    i = end;
+  }
+  return out;
+}
+
+function matchingEnd(lines: string[], start: number): number {
+  let depth = 0;
+  for (let i = start; i < lines.length; i++) {
+    if (/^\s*\/\/#repeat/.test(lines[i]!)) depth++;
+    else if (/^\s*\/\/#end\b/.test(lines[i]!) && --depth === 0) return i;
+  }
+  throw new Error(`a repeat of a shader has no end: ${lines[start]}`);
 }

@@ -5,6 +5,7 @@
 import { DeviceError } from '../../device/backend.ts';
 import type { Assignment, WireModel } from '../../mesh/control.ts';
 import { MeshError } from '../../mesh/errors.ts';
+import type { Link } from '../../mesh/link.ts';
 import type { NumberType } from '../../mesh/wire.ts';
 import type { HyperParameters } from '../../model/types.ts';
 import { type DeviceChange, diffPlans } from '../../plan/diff.ts';
@@ -27,6 +28,8 @@ export interface ConductorOptions {
   verify: boolean;
   /** A plan holds from now on. */
   onPlan(plan: Plan): void;
+  /** A forward pass is over. */
+  onForward?(): void;
 }
 
 /** What a change of plan cost. */
@@ -63,8 +66,9 @@ export interface Conductor {
 }
 
 export function createConductor(options: ConductorOptions): Conductor {
-  const { model, hyper, devices, context, batch, wire, verify, onPlan } = options;
-  const told = new Set<number>();
+  const { model, hyper, devices, context, batch, wire, verify, onPlan, onForward } = options;
+  /** Who knows the model: a device that comes back, over another link, does not. */
+  const told = new Map<number, Link>();
   const turns = createTurns();
   let plan: Plan | undefined;
   let current: MeshRunner | undefined;
@@ -89,6 +93,7 @@ export function createConductor(options: ConductorOptions): Conductor {
         writtenFrom = Math.min(writtenFrom, position);
         const result = await running().forward(ids, position, want);
         filled = position + ids.length;
+        onForward?.();
         return result;
       }),
     again: (want) => turns.take(() => running().again(want)),
@@ -122,9 +127,10 @@ export function createConductor(options: ConductorOptions): Conductor {
   };
 
   function introduce(device: number): void {
-    if (told.has(device)) return;
+    const link = devices.get(device)?.link;
+    if (!link || told.get(device) === link) return;
     devices.send(device, { type: 'model', model });
-    told.add(device);
+    told.set(device, link);
   }
 
   const isMember = (device: number, of: Plan) => nodesOf(of).some(({ member }) => member.device === device);
@@ -249,7 +255,8 @@ export function createConductor(options: ConductorOptions): Conductor {
     close() {
       current?.close();
       current = undefined;
-      for (const device of told) if (devices.get(device)) devices.send(device, { type: 'unload' });
+      for (const [device, link] of told)
+        if (devices.get(device)?.link === link) devices.send(device, { type: 'unload' });
       told.clear();
     },
   };

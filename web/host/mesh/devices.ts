@@ -98,7 +98,8 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
 
   /** A refusal of an epoch ends everything that is asked of it, at whichever device. */
   function refuse(index: number, { epoch, code, message }: Extract<ToHost, { type: 'refused' }>): void {
-    const error = new MeshError(code, `Device ${index}: ${message}`, index);
+    // The host's own device speaks for itself.
+    const error = new MeshError(code, index === 0 ? message : `Device ${index}: ${message}`, index);
     for (const entries of waiting.values()) {
       for (const entry of entries) if (entry.key.split(' ')[1] === String(epoch)) entry.reject(error);
     }
