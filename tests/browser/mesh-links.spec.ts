@@ -50,7 +50,10 @@ for (const names of PAIRS) {
 
       const members = [0, 1];
       const reduce = (page: Page, self: number) =>
-        page.evaluate(([all, me]) => window.meshPage.engine.allReduce(all, me, 'q16', 200), [members, self] as const);
+        page.evaluate(([all, me]) => window.meshPage.engine.allReduce(all, me, 'q16', 200, 2), [
+          members,
+          self,
+        ] as const);
       const [here, there] = await Promise.all([reduce(host, 0), reduce(device, 1)]);
       expect(here.digests).toEqual(there.digests);
       expect(new Set(here.digests).size).toBe(200);
@@ -134,10 +137,14 @@ test('measures: pings and bulk', async ({ viteUrl }) => {
 test('three pages in two browsers are linked pairwise, and add up to the same bits', async ({ viteUrl }) => {
   const pages = await pagesOf(['chromium', 'chromium', 'firefox'], viteUrl);
   await mesh(pages);
-  for (const wire of ['f32', 'f16', 'q80', 'q16'] as const) {
+  for (const [epoch, wire] of (['f32', 'f16', 'q80', 'q16'] as const).entries()) {
     const sums = await Promise.all(
       pages.map((page, self) =>
-        page.evaluate(([type, me]) => window.meshPage.engine.allReduce([0, 1, 2], me, type, 20), [wire, self] as const),
+        page.evaluate(([type, me, number]) => window.meshPage.engine.allReduce([0, 1, 2], me, type, 20, number), [
+          wire,
+          self,
+          epoch,
+        ] as const),
       ),
     );
     expect(sums[1].digests).toEqual(sums[0].digests);
@@ -157,24 +164,21 @@ for (const name of ['chromium', 'firefox'] as const)
     expect(await relayBytes(viteUrl)).toBeGreaterThan(relayed + 1_000_000);
   });
 
-test('WebRTC that does not come up gives way to the relay', async ({ viteUrl }) => {
-  const [host, device] = await pagesOf(['chromium', 'chromium'], viteUrl);
-  // Candidates that never arrive: a network that lets no peer through.
-  for (const page of [host, device])
-    await page.evaluate(() => {
-      const { prototype } = RTCPeerConnection;
-      prototype.addIceCandidate = () => Promise.resolve();
-      const setRemote = prototype.setRemoteDescription as (description: RTCSessionDescriptionInit) => Promise<void>;
-      prototype.setRemoteDescription = function (this: RTCPeerConnection, description: RTCSessionDescriptionInit) {
-        const sdp = description.sdp
-          ?.replace(/^a=candidate.*\r\n/gm, '')
-          .replace(/^a=ice-pwd:.*$/m, `a=ice-pwd:${'x'.repeat(24)}`);
-        return setRemote.call(this, { ...description, ...(sdp ? { sdp } : {}) });
-      };
-    });
-  await mesh([host, device]);
-  expect(await host.evaluate(() => window.meshPage.engine.peers())).toEqual([{ peer: 1, kind: 'relay' }]);
-});
+for (const [what, answer] of [
+  ['does not come up', 'never'],
+  ['fails at once', 'fail'],
+] as const)
+  test(`WebRTC that ${what} gives way to the relay`, async ({ viteUrl }) => {
+    const [host, device] = await pagesOf(['chromium', 'chromium'], viteUrl);
+    await device.evaluate((how) => {
+      RTCPeerConnection.prototype.setRemoteDescription = () =>
+        how === 'never' ? new Promise(() => undefined) : Promise.reject(new Error('not here'));
+    }, answer);
+    await mesh([host, device]);
+    expect(await host.evaluate(() => window.meshPage.engine.peers())).toEqual([{ peer: 1, kind: 'relay' }]);
+    const attempts = await host.evaluate(() => window.meshPage.log.filter(({ what }) => what.includes('connecting')));
+    expect(attempts).toHaveLength(answer === 'never' ? 2 : 3);
+  });
 
 test('where data channels cannot be transferred, the page pumps them', async ({ viteUrl }) => {
   const [host, device] = await pagesOf(['chromium', 'chromium'], viteUrl);

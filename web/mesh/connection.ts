@@ -17,6 +17,9 @@ const MAX_RETRY_MS = 8_000;
 /** Attempts start at a random number below, so that those of a page before its reload mean nothing. */
 const FIRST_ATTEMPTS = 0x100000;
 
+/** Attempts at WebRTC that fail before their time, after which the relay is taken too. */
+const MAX_RTC_FAILURES = 2;
+
 /** Failures after which the same page is not worth another try. */
 const FINAL_CODES = new Set(['version', 'malformed']);
 
@@ -73,8 +76,9 @@ export function createConnection(options: ConnectionOptions): Connection {
   let active = false;
   let engineIsUp = false;
   let failures = 0;
-  /** WebRTC with this page of the other device: unknown at first; not tried again where it has never come up. */
-  let rtcWorks: boolean | undefined;
+  /** Attempts at WebRTC that have failed since its last success, and whether it has ever come up with this page. */
+  let rtcFailures = 0;
+  let rtcWasUp = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   const status = (): LinkStatus => ({ peer, state, kind, rttMs, reason });
@@ -115,7 +119,7 @@ export function createConnection(options: ConnectionOptions): Connection {
       link = createPeerLink(leads, options.iceServers(), events);
     } catch (error) {
       // Too many connections, or servers that the browser does not take.
-      rtcWorks = false;
+      rtcFailures = MAX_RTC_FAILURES;
       lost(error instanceof Error ? error.message : String(error));
       return;
     }
@@ -164,7 +168,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   }
 
   function tooLate(): void {
-    if (kind === 'webrtc' && rtcWorks === undefined) rtcWorks = false;
+    if (kind === 'webrtc') rtcFailures = MAX_RTC_FAILURES;
     down(attempt, 'lost', `Device ${peer} could not be reached.`);
   }
 
@@ -173,12 +177,18 @@ export function createConnection(options: ConnectionOptions): Connection {
     if (state === 'up' || !engineIsUp || Number.isNaN(rttMs)) return;
     clearTimeout(timer);
     failures = 0;
-    if (kind === 'webrtc') rtcWorks = true;
+    if (kind === 'webrtc') {
+      rtcFailures = 0;
+      rtcWasUp = true;
+    }
     setState('up');
   }
 
   function down(of: number, code: string, message: string): void {
     if (!active || of !== attempt) return;
+    if (kind === 'webrtc' && state !== 'up') rtcFailures++;
+    // The network may be another one by now.
+    if (kind === 'relay' && state === 'up' && rtcWasUp) rtcFailures = 0;
     end(code, message);
     if (FINAL_CODES.has(code)) {
       setState('refused', message);
@@ -188,7 +198,7 @@ export function createConnection(options: ConnectionOptions): Connection {
     // One that said goodbye comes back by itself, if at all.
     if (code === 'left' || !member.online) return;
     if (!leads) {
-      options.signal({ type: 'again', attempt, relay: rtcWorks === false });
+      options.signal({ type: 'again', attempt, relay: rtcFailures >= MAX_RTC_FAILURES });
       return;
     }
     const delay = failures === 0 ? 0 : Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** failures);
@@ -199,7 +209,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   /** Starts the next attempt. */
   function lead(): void {
     if (!member.online || state === 'refused') return;
-    const by: LinkKind = options.rtc && member.rtc && rtcWorks !== false ? 'webrtc' : 'relay';
+    const by: LinkKind = options.rtc && member.rtc && rtcFailures < MAX_RTC_FAILURES ? 'webrtc' : 'relay';
     const number = attempt === 0 ? 1 + Math.floor(Math.random() * FIRST_ATTEMPTS) : attempt + 1;
     if (by === 'relay') options.signal({ type: 'relay', attempt: number });
     begin(number, by);
@@ -217,7 +227,8 @@ export function createConnection(options: ConnectionOptions): Connection {
       member = next;
       if (next.session !== before.session) {
         end('lost', `Device ${peer} has been loaded anew.`);
-        rtcWorks = undefined;
+        rtcFailures = 0;
+        rtcWasUp = false;
         failures = 0;
         if (!leads) attempt = 0;
         setState('connecting');
@@ -227,7 +238,7 @@ export function createConnection(options: ConnectionOptions): Connection {
     takeSignal(signal) {
       if (signal.type === 'again') {
         if (!leads || signal.attempt !== attempt || !active) return;
-        if (signal.relay) rtcWorks = false;
+        if (signal.relay) rtcFailures = MAX_RTC_FAILURES;
         down(attempt, 'lost', `Device ${peer} has lost the link.`);
         return;
       }

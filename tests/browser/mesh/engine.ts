@@ -107,9 +107,10 @@ const engine = {
     self: number,
     wire: NumberType,
     rounds: number,
+    epoch: number,
   ): Promise<{ digests: number[]; ms: number }> {
     const dim = 576;
-    const all = createAllReduce({ members, self, links: links.all, epoch: 2, wire, dim, maxRows: 1 });
+    const all = createAllReduce({ members, self, links: links.all, epoch, wire, dim, maxRows: 1 });
     const partial = new Float32Array(dim);
     const digests = [];
     const start = performance.now();
