@@ -20,11 +20,11 @@ export interface TestRooms extends AttachedRooms {
 }
 
 /** A server with nothing but rooms. */
-export async function startRooms(options: RoomsOptions = {}): Promise<TestRooms> {
+export async function startRooms(options: RoomsOptions = {}, port = 0): Promise<TestRooms> {
   const server = createServer();
   const log: string[] = [];
   const rooms = await attachRooms([server], { log: (line) => log.push(line), ...options });
-  server.listen(0, '127.0.0.1');
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   const close = async () => {
     await rooms.close();
