@@ -16,6 +16,13 @@ class HostPage {
     }, options);
   }
 
+  /** What the fake does from now on. */
+  async change(options: FakeOptions): Promise<void> {
+    await this.page.evaluate((given) => {
+      window.fakeOptions = given;
+    }, options);
+  }
+
   async open(query = ''): Promise<void> {
     await this.page.route(/\/web\/host\/handle\.ts/, (route) =>
       route.fulfill({
@@ -63,7 +70,7 @@ const slow: FakeOptions = { answer: 'word '.repeat(2000), tokenMs: 20 };
 host.describe('choosing a model', () => {
   host('lists the server’s models, says why one cannot run, and shows the progress of a load', async ({ host }) => {
     await host.fake({
-      loadStepMs: 300,
+      holdLoadAt: 0,
       models: [
         { name: 'good', bytes: 98_362_432, supported: true },
         { name: 'bad', bytes: 26e9, supported: false, why: 'mixtures of experts are not supported.' },
@@ -76,8 +83,10 @@ host.describe('choosing a model', () => {
     await expect(page.getByRole('button', { name: 'Load bad' })).toHaveCount(0);
     await page.getByRole('button', { name: 'Load good' }).click();
     await expect(page.getByText('Reading what kind of model this is.')).toBeVisible();
+    await host.change({ holdLoadAt: 4 });
     await expect(page.getByText(/39\.3 MB of 98\.4 MB · 40 %/)).toBeVisible();
     await expect(page.getByRole('progressbar', { name: 'Loading good' })).toBeVisible();
+    await host.change({});
     await expect(host.message).toBeFocused();
     await expect(page.getByRole('button', { name: /^good/ })).toContainText('WASM, 2 threads');
   });
@@ -151,15 +160,13 @@ host.describe('choosing a model', () => {
     const failure = page.getByRole('alert').filter({ hasText: 'could not be loaded' });
     await expect(failure).toContainText(message);
     await expect(failure).toContainText('truncated');
-    await page.evaluate(() => {
-      window.fakeOptions = {};
-    });
+    await host.change({});
     await failure.getByRole('button', { name: 'Try again' }).click();
     await expect(host.message).toBeVisible();
   });
 
   host('a load can be cancelled', async ({ host }) => {
-    await host.fake({ loadStepMs: 500 });
+    await host.fake({ holdLoadAt: 4 });
     await host.open('?model=SmolLM2-135M-Instruct.Q4_1');
     await host.page.getByRole('button', { name: 'Cancel' }).click();
     await expect(host.page.getByRole('heading', { name: /^Loading/ })).toHaveCount(0);
@@ -170,9 +177,7 @@ host.describe('choosing a model', () => {
     await host.fake({ failModels: 'The server did not answer.' });
     await host.open();
     await expect(host.page.getByText('The server did not answer.')).toBeVisible();
-    await host.page.evaluate(() => {
-      window.fakeOptions = {};
-    });
+    await host.change({});
     await host.page.getByRole('button', { name: 'Try again' }).click();
     await expect(host.page.getByRole('button', { name: 'Load SmolLM2' })).toBeVisible();
   });
@@ -180,7 +185,7 @@ host.describe('choosing a model', () => {
 
 host.describe('a chat', () => {
   host('streams, and leaves finished blocks alone', async ({ host }) => {
-    await host.fake({ answer: `**First** block.\n\n${'word '.repeat(60)}\n\nLast block.`, tokenMs: 15 });
+    await host.fake({ answer: `**First** block.\n\n${'word '.repeat(60)}\n\nLast block.`, holdAnswerAt: 30 });
     await host.openReady();
     await host.say('Hello');
     await expect(host.page.getByRole('button', { name: 'Stop', exact: true })).toBeVisible();
@@ -188,6 +193,7 @@ host.describe('a chat', () => {
     await expect(first).toHaveText('First');
     await expect(host.answer.getByText('word word')).toBeVisible();
     const element = await first.elementHandle();
+    await host.change({});
     await expect(host.answer.getByText('Last block.')).toBeVisible();
     await expect(host.page.getByRole('button', { name: 'Regenerate' })).toBeVisible();
     expect(await element?.evaluate((node) => node.isConnected)).toBe(true);

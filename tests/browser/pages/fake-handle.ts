@@ -20,8 +20,9 @@ export interface FakeOptions {
   tokenMs?: number;
   /** Before the first token. */
   prefillMs?: number;
-  /** Between two of the ten steps of a load. */
-  loadStepMs?: number;
+  /** A load waits after this one of its ten steps (0: before the first), and an answer after so many tokens, until the option is changed. */
+  holdLoadAt?: number;
+  holdAnswerAt?: number;
   notes?: string[];
   failModels?: string;
   failLoad?: { code: string; message: string };
@@ -58,6 +59,12 @@ const pause = (milliseconds: number, signal?: AbortSignal): Promise<void> =>
     }
   });
 
+const HOLD_POLL_MS = 10;
+
+const hold = async (held: () => boolean, signal?: AbortSignal): Promise<void> => {
+  while (held() && !signal?.aborted) await pause(HOLD_POLL_MS, signal);
+};
+
 export function installHandle(): EdgeVisor {
   const options = (): FakeOptions => window.fakeOptions ?? {};
   const { failInstall } = options();
@@ -83,7 +90,12 @@ export function installHandle(): EdgeVisor {
     emit('state', next);
   };
 
+  const noMesh = async (): Promise<never> => {
+    throw coded({ code: 'no-room', message: 'This played engine has no mesh.' });
+  };
   const handle: EdgeVisor = {
+    ...{ room: noMesh, setAsk: noMesh, admit: noMesh, refuse: noMesh, renameDevice: noMesh, removeDevice: noMesh },
+    ...{ previewRatios: noMesh, setRatios: noMesh, migrate: noMesh },
     version: 'fake',
     ready: Promise.resolve(),
     async models() {
@@ -98,11 +110,11 @@ export function installHandle(): EdgeVisor {
       const { signal } = cancelled;
       become('loading');
       emit('progress', { phase: 'header', text: 'Reading what kind of model this is.', loaded: 0, total: 0 });
-      await pause(options().loadStepMs ?? 0, signal);
+      await hold(() => options().holdLoadAt === 0, signal);
       for (let step = 1; step <= 10 && !signal.aborted; step += 1) {
         const loaded = (MODEL_BYTES * step) / 10;
         emit('progress', { phase: 'weights', text: 'Loading weights from the server.', loaded, total: MODEL_BYTES });
-        await pause(options().loadStepMs ?? 0, signal);
+        await hold(() => options().holdLoadAt === step, signal);
       }
       const { failLoad, notes = [] } = options();
       if (signal.aborted || failLoad) {
@@ -153,6 +165,7 @@ export function installHandle(): EdgeVisor {
         onToken?.({ id: count, text: token, at: performance.now() });
         count += 1;
         await pause(tokenMs, signal);
+        await hold(() => options().holdAnswerAt === count, signal);
         if (failGenerate && count === 2) {
           become('ready');
           throw coded(failGenerate);
