@@ -85,6 +85,7 @@ for (const names of PAIRS) {
     });
 
     test('50 MB go to a slow reader, with little on the way, while tensors overtake them', async ({ viteUrl }) => {
+      test.skip(names === PAIRS[2], 'one direction between two browsers is enough');
       const [host, device] = await pagesOf(names, viteUrl);
       await mesh([host, device]);
       const total = 50 * 1024 * 1024;
@@ -114,7 +115,9 @@ for (const names of PAIRS) {
   });
 }
 
-test('measures: pings and bulk', async ({ viteUrl }) => {
+// For docs/mesh.md; it proves nothing.
+test('measures pings and bulk', async ({ viteUrl }) => {
+  test.skip(!process.env.MESH_MEASURE, 'only with MESH_MEASURE=1');
   for (const relay of [false, true])
     for (const names of PAIRS.slice(0, 2)) {
       const pages = await pagesOf(names, viteUrl);
