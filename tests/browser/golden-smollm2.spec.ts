@@ -1,0 +1,67 @@
+/** The default model: nine prompts on WASM, those that one can wait for on a software GPU on WebGPU. */
+import { readGolden, rms } from '../support/golden.ts';
+import { DEFAULT_MODEL as DEFAULT_MODEL_PATH, repoPath } from '../support/node-model.ts';
+import {
+  AGREEMENT,
+  expectAgreement,
+  freeRunning,
+  loadOn,
+  nodeReference,
+  OF_LLAMACPP,
+  teacherForced,
+} from './golden-judge.ts';
+import { DEFAULT_MODEL, expect, hasDefaultModel, openHost, test } from './support/test.ts';
+
+const { cases } = readGolden(repoPath('tests/fixtures/smollm2-135m-instruct.q4_1.json'));
+/** Short ones, one of them a chat and one plain text. */
+const ON_WEBGPU = cases.filter(({ name }) => name === 'arith' || name === 'pirate');
+
+test.skip(!hasDefaultModel(), 'models/ lacks the default model: run npm start once');
+
+test('WASM: tokens as llama.cpp and the exact computation have them, at a third of the error', async ({
+  page,
+  server,
+}) => {
+  await openHost(page, server);
+  await loadOn(page, 'wasm', DEFAULT_MODEL);
+  const wrong: string[] = [];
+  for (const item of cases) {
+    const { topError } = await teacherForced(page, item);
+    if (topError > OF_LLAMACPP * item.llamacppMaxTopError!) wrong.push(`${item.name}: ${topError}`);
+    await freeRunning(page, item, topError);
+  }
+  expect(wrong).toEqual([]);
+});
+
+test('the tokenizer and the template give the ids of llama.cpp', async ({ page, server }) => {
+  await openHost(page, server);
+  await loadOn(page, 'wasm', DEFAULT_MODEL, 256);
+  const ids = await page.evaluate(
+    (texts) => Promise.all(texts.map((text) => window.edgevisor.tokenize(text, { special: true }))),
+    cases.map(({ text }) => text!),
+  );
+  expect(ids).toEqual(cases.map((item) => item.ids));
+  const rendered = await page.evaluate(() =>
+    window.edgevisor.render([{ role: 'user', content: 'What is the capital of France?' }]),
+  );
+  expect(rendered).toBe(cases.find(({ name }) => name === 'france')!.text);
+});
+
+test('WebGPU: the same tokens, and the same logits as WASM', async ({ page, server }) => {
+  const reference = await nodeReference(DEFAULT_MODEL_PATH);
+  await openHost(page, server);
+  const fulls = { wasm: [] as number[][], webgpu: [] as number[][] };
+  for (const backend of ['wasm', 'webgpu'] as const) {
+    await loadOn(page, backend, DEFAULT_MODEL, 256);
+    for (const item of ON_WEBGPU) {
+      const judged = await teacherForced(page, item);
+      expect(judged.topError, `${backend}, ${item.name}`).toBeLessThanOrEqual(OF_LLAMACPP * item.llamacppMaxTopError!);
+      expectAgreement(backend, judged.full, await reference(item.ids), `${backend}, ${item.name}`);
+      if (backend === 'webgpu') await freeRunning(page, item, judged.topError);
+      fulls[backend].push(judged.full);
+    }
+  }
+  for (const [i, item] of ON_WEBGPU.entries()) {
+    expect(rms(fulls.wasm[i]!, fulls.webgpu[i]!), item.name).toBeLessThanOrEqual(AGREEMENT);
+  }
+});

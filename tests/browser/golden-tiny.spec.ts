@@ -1,0 +1,42 @@
+/** Small models of every tensor type, on both backends: exact to a third of llama.cpp's error, and alike everywhere. */
+import { copyFileSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { rms, tinyModels } from '../support/golden.ts';
+import {
+  AGREEMENT,
+  BACKENDS,
+  expectAgreement,
+  freeRunning,
+  loadOn,
+  nodeReference,
+  OF_LLAMACPP,
+  teacherForced,
+} from './golden-judge.ts';
+import { expect, openHost, test } from './support/test.ts';
+
+for (const { name, gguf, golden } of tinyModels()) {
+  test(`${name} answers as the exact computation does, on both backends alike`, async ({ page, server }) => {
+    const served = join(server.models, `${name}.gguf`);
+    if (!existsSync(served)) copyFileSync(gguf, served);
+    const reference = await nodeReference(gguf);
+    await openHost(page, server);
+    const fulls: number[][][] = [];
+    for (const backend of BACKENDS) {
+      await loadOn(page, backend, name);
+      const full: number[][] = [];
+      for (const item of golden.cases) {
+        const judged = await teacherForced(page, item);
+        const where = `${backend}, ${item.name}`;
+        const error = rms(judged.full, item.exactLogits!);
+        expect(error, `${where}: rms error`).toBeLessThanOrEqual(OF_LLAMACPP * item.llamacppRmsError!);
+        expectAgreement(backend, judged.full, await reference(item.ids), where);
+        await freeRunning(page, item, judged.topError);
+        full.push(judged.full);
+      }
+      fulls.push(full);
+    }
+    for (const [i, item] of golden.cases.entries()) {
+      expect(rms(fulls[0]![i]!, fulls[1]![i]!), `${item.name}: WASM against WebGPU`).toBeLessThanOrEqual(AGREEMENT);
+    }
+  });
+}
