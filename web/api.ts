@@ -1,11 +1,10 @@
 /** The public scripting handle, `window.edgevisor`; documented in docs/scripting.md. Plain structured-clone data only. */
+import type { BackendChoice } from './device/backend.ts';
 import type { Message } from './model/types.ts';
 import type { ModelShape } from './plan/shape.ts';
 import type { Plan } from './plan/types.ts';
 
-export type { Message, ModelShape, Plan };
-
-export type BackendChoice = 'auto' | 'wasm' | 'webgpu';
+export type { BackendChoice, Message, ModelShape, Plan };
 
 export interface ModelListing {
   name: string;
@@ -252,7 +251,7 @@ export interface EventDetails {
 
 export type EventName = keyof EventDetails;
 
-export interface EdgeVisor {
+export interface EdgeVisor extends MeshHandle {
   version: string;
   /** The page is up; no model needed. */
   ready: Promise<void>;

@@ -45,15 +45,24 @@ describe("the page's options", () => {
     expect(
       read('?model=x&backend=wasm&threads=2&context=512&emulate=limits:default,nowebgpu,memory:60,slow:3,delay:5'),
     ).toEqual({
-      ...{ backend: 'wasm', threads: 2, context: 512, warnings: [] },
-      emulation: { defaultLimits: true, noWebGpu: true, memoryBytes: 60e6, slowdown: 3 },
+      ...{ backend: 'wasm', threads: 2, context: 512, model: 'x', warnings: [] },
+      emulation: { defaultLimits: true, noWebGpu: true, memoryBytes: 60e6, slowdown: 3, delayMs: 5, noRtc: false },
     });
-    expect(read('')).toEqual({ emulation: { defaultLimits: false, noWebGpu: false, slowdown: 1 }, warnings: [] });
+    expect(read('?ratios=2:3:3&wire=q80&lend=0&verify=1&name=Phone&memory=200&emulate=nortc')).toMatchObject({
+      ...{ ratios: '2:3:3', wire: 'q80', lend: false, verify: true, name: 'Phone', memory: 200e6 },
+      emulation: { noRtc: true },
+    });
+    expect(read('')).toEqual({
+      emulation: { defaultLimits: false, noWebGpu: false, slowdown: 1, delayMs: 0, noRtc: false },
+      warnings: [],
+    });
   });
 
   it('that mean nothing are left out with a warning', () => {
     const { warnings, ...options } = read('?backend=cuda&threads=many&context=-1&emulate=slow:0,quick');
-    expect(options).toEqual({ emulation: { defaultLimits: false, noWebGpu: false, slowdown: 1 } });
+    expect(options).toEqual({
+      emulation: { defaultLimits: false, noWebGpu: false, slowdown: 1, delayMs: 0, noRtc: false },
+    });
     expect(warnings).toHaveLength(5);
     expect(warnings[0]).toMatch(/cuda.*auto, wasm or webgpu/);
   });

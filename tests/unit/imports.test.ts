@@ -14,8 +14,10 @@ const MAY_IMPORT: Record<string, Record<string, 'all' | 'types'>> = {
   'web/mesh': { 'web/plan': 'all', 'web/model': 'all' },
   'web/device': { 'web/mesh': 'all', 'web/plan': 'all', 'web/model': 'all', 'wasm-cpu': 'all', shaders: 'all' },
   'web/host': { 'web/device': 'all', 'web/mesh': 'all', 'web/plan': 'all', 'web/model': 'all', web: 'types' },
+  'web/contribute': { 'web/device': 'all', 'web/mesh': 'all', 'web/plan': 'all', web: 'types' },
   'web/components': {
     'web/host': 'all',
+    'web/contribute': 'all',
     'web/device': 'all',
     'web/mesh': 'all',
     'web/plan': 'all',
@@ -26,6 +28,7 @@ const MAY_IMPORT: Record<string, Record<string, 'all' | 'types'>> = {
   web: {
     'web/components': 'all',
     'web/host': 'all',
+    'web/contribute': 'all',
     'web/device': 'types',
     'web/mesh': 'types',
     'web/plan': 'types',

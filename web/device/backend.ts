@@ -114,6 +114,9 @@ export interface Backend {
   destroy(): void;
 }
 
+/** What a person asks for; `auto` is whatever is measured to be faster. */
+export type BackendChoice = 'auto' | 'wasm' | 'webgpu';
+
 /** Failures of a computing device. Codes: `memory`, `lost`, `wrong-numbers`, `no-adapter`, `unsupported`. */
 export class DeviceError extends Error {
   constructor(

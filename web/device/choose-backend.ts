@@ -1,7 +1,6 @@
 /** Which backend computes a model: the person's choice, or the one that a measurement says is faster. */
-import type { BackendChoice } from '../api.ts';
 import type { HyperParameters } from '../model/types.ts';
-import { DeviceError } from './backend.ts';
+import { type BackendChoice, DeviceError } from './backend.ts';
 import { messageOf } from './errors.ts';
 import { checkAnswers, type MakeBackend, type Measurement, type Probed, probeBackend, tokenMs } from './probe.ts';
 

@@ -1,7 +1,6 @@
 /** The backend that this device computes with: chosen by measuring, made anew when it fails, WASM when it fails again. */
-import type { BackendChoice } from '../api.ts';
 import type { HyperParameters } from '../model/types.ts';
-import { type Backend, type BackendOptions, DeviceError } from './backend.ts';
+import { type Backend, type BackendChoice, type BackendOptions, DeviceError } from './backend.ts';
 import type { BackendChooser, BackendKind } from './choose-backend.ts';
 import { messageOf } from './errors.ts';
 import type { MakeBackend, Measurement } from './probe.ts';

@@ -1,5 +1,6 @@
 /** What the page's address says about loading: defaults for `load()`, and the emulation that tests ask for. */
-import type { BackendChoice } from '../api.ts';
+import { NUMBER_TYPES, type NumberType } from '../mesh/wire.ts';
+import type { BackendChoice } from './backend.ts';
 
 /** Conditions played for tests (`&emulate=`); a mesh has more of them. */
 export interface Emulation {
@@ -11,12 +12,27 @@ export interface Emulation {
   memoryBytes?: number;
   /** Computes this many times slower. */
   slowdown: number;
+  /** Milliseconds that every message of the mesh is held back. */
+  delayMs: number;
+  /** As if the browser had no WebRTC. */
+  noRtc: boolean;
 }
 
 export interface PageOptions {
   backend?: BackendChoice;
   threads?: number;
   context?: number;
+  /** Name of a model to load at once. */
+  model?: string;
+  ratios?: string;
+  wire?: NumberType;
+  /** False: conduct without computing. */
+  lend?: boolean;
+  verify?: boolean;
+  /** How a contributing device calls itself. */
+  name?: string;
+  /** Bytes that a contributing device lends. */
+  memory?: number;
   emulation: Emulation;
 }
 
@@ -33,12 +49,27 @@ export function pageOptions(search: string, warn: (text: string) => void): PageO
   if (backend && !known) warn(`?backend=${backend} is not known: use auto, wasm or webgpu.`);
   const threads = positive(query, 'threads', warn);
   const context = positive(query, 'context', warn);
+  const memory = positive(query, 'memory', warn);
+  const wire = query.get('wire');
+  if (wire && !isNumberType(wire)) warn(`?wire=${wire} is not known: use ${NUMBER_TYPES.join(', ')}.`);
   return {
     ...(known ? { backend } : {}),
     ...(threads ? { threads } : {}),
     ...(context ? { context } : {}),
+    ...texts(query),
+    ...(isNumberType(wire) ? { wire } : {}),
+    ...(memory ? { memory: memory * BYTES_PER_MB } : {}),
+    ...(query.has('lend') ? { lend: query.get('lend') !== '0' } : {}),
+    ...(query.get('verify') === '1' ? { verify: true } : {}),
     emulation: emulation(query.get('emulate') ?? '', warn),
   };
+}
+
+const isNumberType = (text: string | null): text is NumberType => NUMBER_TYPES.some((type) => type === text);
+
+function texts(query: URLSearchParams): Pick<PageOptions, 'model' | 'ratios' | 'name'> {
+  const [model, ratios, name] = ['model', 'ratios', 'name'].map((key) => query.get(key) || undefined);
+  return { ...(model && { model }), ...(ratios && { ratios }), ...(name && { name }) };
 }
 
 function positive(query: URLSearchParams, name: string, warn: (text: string) => void): number | undefined {
@@ -51,7 +82,7 @@ function positive(query: URLSearchParams, name: string, warn: (text: string) => 
 }
 
 function emulation(list: string, warn: (text: string) => void): Emulation {
-  const result: Emulation = { defaultLimits: false, noWebGpu: false, slowdown: 1 };
+  const result: Emulation = { defaultLimits: false, noWebGpu: false, slowdown: 1, delayMs: 0, noRtc: false };
   for (const item of list.split(',').filter(Boolean)) {
     const [name, value] = item.split(':');
     const number = Number(value);
@@ -59,8 +90,9 @@ function emulation(list: string, warn: (text: string) => void): Emulation {
     else if (name === 'nowebgpu') result.noWebGpu = true;
     else if (name === 'memory' && number > 0) result.memoryBytes = number * BYTES_PER_MB;
     else if (name === 'slow' && number >= 1) result.slowdown = number;
-    // `delay` and `nortc` are the mesh's.
-    else if (name !== 'delay' && name !== 'nortc') warn(`?emulate=${item} is not known.`);
+    else if (name === 'delay' && number >= 0) result.delayMs = number;
+    else if (name === 'nortc') result.noRtc = true;
+    else warn(`?emulate=${item} is not known.`);
   }
   return result;
 }

@@ -1,11 +1,13 @@
 /** `window.edgevisor`: the page's side of the engine. It computes nothing; `docs/scripting.md` describes it. */
 import { type Endpoint, type Remote, wrap } from 'comlink';
 import type { EdgeVisor, EventDetails, EventName, GenerateOptions, LoadOptions, Status } from '../api.ts';
-import { HostError, messageOf } from '../device/errors.ts';
+import { codeOf, HostError, messageOf } from '../device/errors.ts';
 import { type PageOptions, pageOptions } from '../device/page-options.ts';
-import type { EngineEvents, EngineMessage, EngineService, ModelPlace } from './engine-types.ts';
+import { VERSION } from '../device/version.ts';
+import { secretIn } from '../mesh/page-mesh.ts';
+import type { EngineEvents, EngineMessage, EngineService, LoadRequest, ModelPlace } from './engine-types.ts';
+import { createMeshHandle } from './handle-mesh.ts';
 import { checkEvaluate, checkGenerate, checkIds, checkLoad, checkMessages } from './requests.ts';
-import { VERSION } from './version.ts';
 
 declare global {
   interface Window {
@@ -85,7 +87,23 @@ export function createHandle(start: () => EngineWorker, search: string): EdgeVis
   const defaults: PageOptions = pageOptions(search, (text) => warnings.push(text));
   queueMicrotask(() => warnings.forEach(warn));
 
+  const mesh = createMeshHandle({
+    call,
+    nextCall: () => calls++,
+    emitRoom: (room) => emit('room', room),
+    noRtc: defaults.emulation.noRtc,
+    delayMs: defaults.emulation.delayMs,
+  });
+  // A page that was opened with a room, or with shares for several devices, is waited for by others.
+  if (
+    typeof location !== 'undefined' &&
+    (secretIn(location.hash) || (defaults.ratios && /[:*]/.test(defaults.ratios)))
+  ) {
+    mesh.room().catch((error) => emit('log', { level: 'error', text: messageOf(error), code: codeOf(error) }));
+  }
+
   return {
+    ...mesh,
     version: VERSION,
     ready: new Promise((resolve) => {
       if (typeof document === 'undefined' || document.readyState !== 'loading') resolve();
@@ -95,7 +113,10 @@ export function createHandle(start: () => EngineWorker, search: string): EdgeVis
     async load(options) {
       const { model, ...given } = definedOnly(checkLoad(options));
       crash = undefined;
-      const request = { backend: 'auto' as const, ...defaults, ...given, place: placeOf(model) };
+      const { backend = 'auto', threads, context, ratios, wire, lend, verify, emulation } = defaults;
+      const standing = definedOnly({ backend, threads, context, ratios, wire, lend, verify, emulation });
+      const request: LoadRequest = { ...standing, backend, emulation, ...given, place: placeOf(model) };
+      if (request.ratios === 'auto') delete request.ratios;
       return call((engine) => engine.load(request));
     },
     async unload() {

@@ -18,6 +18,7 @@ import { type Conductor, createConductor } from './mesh/conductor.ts';
 import { type Hub, OWN } from './mesh/hub.ts';
 import { devicesOf, needsOf, planFor, planWithout, previewOf } from './mesh/layout.ts';
 import { createMoves, type Moves } from './mesh/moves.ts';
+import { createSettler } from './mesh/settle.ts';
 import type { OpenedModel } from './open-model.ts';
 
 export interface Session {
@@ -89,7 +90,9 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   signal.throwIfAborted();
 
   const candidates = () =>
-    (lends ? [OWN] : []).concat(devices.all().flatMap(({ index, about }) => (index !== OWN && about ? [index] : [])));
+    (lends ? [OWN] : []).concat(
+      devices.all().flatMap(({ index, about, paused }) => (index !== OWN && about && !paused ? [index] : [])),
+    );
   const first = await planWhenReady(request.ratios, () => candidates());
   const limitOf = (device: number): MemoryLimit | undefined => {
     if (device === OWN) return parts.memoryLimit;
@@ -122,14 +125,18 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     if (device !== undefined && !devices.get(device)) gone.set(device, error);
     conductor.fail(new DeviceError(error.code, error.message, { cause: error }));
   };
-  const watching = hub.watch(() => reportProgress());
   const moves = createMoves({
-    conductor,
-    catalogue: model.catalogue,
-    context,
-    devices: candidates,
-    room: (device) => limitOf(device),
-    emit,
+    ...{ conductor, catalogue: model.catalogue, context, emit, devices: candidates, room: limitOf },
+    wanted: request.ratios,
+  });
+  const settle = createSettler({
+    ...{ moves, hyper, devices: candidates, plan: () => conductor.plan },
+    isPaused: (device) => devices.get(device)?.paused ?? false,
+    onFailure: (error) => log('warn', `The devices could not be rearranged: ${messageOf(error)}`, codeOf(error)),
+  });
+  const watching = hub.watch(() => {
+    reportProgress();
+    if (session && !session.lost) settle();
   });
 
   async function close(): Promise<void> {

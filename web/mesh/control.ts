@@ -127,6 +127,8 @@ const AboutSchema = v.strictObject({
 /** From a device to the host. `epoch` says which request an answer belongs to. */
 export const ToHostSchema = v.variant('type', [
   v.strictObject({ type: v.literal('about'), about: AboutSchema }),
+  /** Wants no part in plans for now; or wants one again. */
+  v.strictObject({ type: v.literal('paused'), paused: v.boolean() }),
   v.strictObject({
     type: v.literal('progress'),
     epoch: natural,

@@ -49,6 +49,10 @@ export interface MemberStatus {
   backend?: string;
   memory: { weights: number; kv: number; scratch: number };
   run?: Readonly<RunStats>;
+  /** Tokens that this device has helped with. */
+  tokens: number;
+  /** Bytes of weights, while they load. */
+  progress?: { loaded: number; total: number };
 }
 
 export interface MemberService {
@@ -57,6 +61,10 @@ export interface MemberService {
   /** A link to another device of the mesh; index 0 is the host's device. */
   addPeer(link: Link): void;
   status(): MemberStatus;
+  /** Says anew what this device offers. */
+  announce(): void;
+  /** A paused device asks to be left out of plans. */
+  setPaused(paused: boolean): void;
   /** Frees everything. */
   close(): Promise<void>;
 }
@@ -88,6 +96,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   let epoch = 0;
   let tokensBefore = 0;
   let lastLost = false;
+  let paused = false;
+  let loading: MemberStatus['progress'];
   let reportedTokens = 0;
 
   const tell = (message: ToHost): void => {
@@ -182,7 +192,10 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     return loadMissing({
       ...{ catalogue: current.catalogue, reader, backend: device, share, signal },
       current: executor?.weights,
-      onProgress: (progress) => tell({ type: 'progress', epoch: assignment.epoch, ...progress }),
+      onProgress(progress) {
+        loading = { loaded: progress.stored + progress.fetched, total: progress.total };
+        tell({ type: 'progress', epoch: assignment.epoch, ...progress });
+      },
     });
   }
 
@@ -341,6 +354,13 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     ending?.destroy();
   }
 
+  function announce(): void {
+    void options.about().then(
+      (about) => tell({ type: 'about', about }),
+      (error) => report(0, error),
+    );
+  }
+
   const reporting = setInterval(() => {
     if (run && run.stats.tokens !== reportedTokens) sendStats();
   }, STATS_INTERVAL_MS);
@@ -350,10 +370,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       host = link;
       link.onControl((message) => handle(parseToDevice(message)));
       link.onBulk(takeBulk(link.peer));
-      void options.about().then(
-        (about) => tell({ type: 'about', about }),
-        (error) => report(0, error),
-      );
+      announce();
+      if (paused) tell({ type: 'paused', paused });
     },
     addPeer(link) {
       peers.set(link.peer, link);
@@ -373,7 +391,15 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
         ...(backend && { backend: backend.description }),
         memory: totals(),
         ...(run && { run: run.stats }),
+        tokens: tokensBefore + (run?.stats.tokens ?? 0),
+        ...(prepared && loading && { progress: loading }),
       };
+    },
+    announce,
+    setPaused(next) {
+      if (next === paused) return;
+      paused = next;
+      tell({ type: 'paused', paused });
     },
     async close() {
       clearInterval(reporting);

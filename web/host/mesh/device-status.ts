@@ -51,9 +51,11 @@ function statusOf(
       ? 'loading'
       : !about
         ? 'joining'
-        : member && computing
-          ? 'computing'
-          : 'ready';
+        : device.paused
+          ? 'paused'
+          : member && computing
+            ? 'computing'
+            : 'ready';
   const kind = device?.link.kind ?? entry?.link;
   return {
     index,

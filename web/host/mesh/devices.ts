@@ -14,6 +14,8 @@ export interface MeshDevice {
   about: About | undefined;
   stats: DeviceStats | undefined;
   progress: DeviceProgress | undefined;
+  /** Wants no part in plans. */
+  paused: boolean;
 }
 
 type Answer = 'prepared' | 'committed' | 'kv-received';
@@ -60,6 +62,10 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
     switch (message.type) {
       case 'about':
         device.about = message.about;
+        onChange(index);
+        break;
+      case 'paused':
+        device.paused = message.paused;
         onChange(index);
         break;
       case 'stats':
@@ -128,7 +134,14 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
 
   return {
     add(link) {
-      const device: MeshDevice = { index: link.peer, link, about: undefined, stats: undefined, progress: undefined };
+      const device: MeshDevice = {
+        index: link.peer,
+        link,
+        about: undefined,
+        stats: undefined,
+        progress: undefined,
+        paused: false,
+      };
       devices.set(link.peer, device);
       link.onControl((message) => take(device, parseToHost(message)));
       link.onClosed((failure) => {

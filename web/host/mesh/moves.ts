@@ -18,6 +18,8 @@ export interface MovesOptions {
   devices(): number[];
   room(device: number): MemoryLimit | undefined;
   emit: Emit;
+  /** The ratios of the first plan. */
+  wanted: string | undefined;
 }
 
 export interface Moves {
@@ -25,6 +27,10 @@ export interface Moves {
   readonly reports: readonly MoveReport[];
   setRatios(ratios: string, signal?: AbortSignal): Promise<{ epoch: number; plan: Plan }>;
   migrate(move: Migration, signal?: AbortSignal): Promise<MoveReport>;
+  /** Whatever plan `next` makes of the present one, when the turn comes; undefined: nothing to do. */
+  replace(next: (plan: Plan) => Plan | undefined): Promise<void>;
+  /** The ratios that were asked for last, which a device that comes back completes again. */
+  readonly wanted: string | undefined;
   /** A forward pass is over: the gap between tokens ends. */
   tick(): void;
 }
@@ -32,11 +38,20 @@ export interface Moves {
 /** Reports that are kept. */
 const MOST_REPORTS = 200;
 
-export function createMoves({ conductor, catalogue, context, devices, room, emit }: MovesOptions): Moves {
+export function createMoves({
+  conductor,
+  catalogue,
+  context,
+  devices,
+  room,
+  emit,
+  wanted: first,
+}: MovesOptions): Moves {
   const { hyper } = catalogue;
   const reports: MoveReport[] = [];
   const turns = createTurns();
   let nextId = 1;
+  let wanted = first;
   /** The move whose gaps are measured: from its start to the first pass after its commit. */
   let measured: MoveReport | undefined;
   let lastPass: number | undefined;
@@ -104,6 +119,7 @@ export function createMoves({ conductor, catalogue, context, devices, room, emit
       // Faults of the text are told at once, not when the turn comes.
       planFor(ratios, hyper, devices(), 1);
       await change((plan) => planFor(ratios, hyper, devices(), plan.epoch + 1), signal);
+      wanted = ratios;
       const plan = present();
       return { epoch: plan.epoch, plan };
     },
@@ -112,6 +128,13 @@ export function createMoves({ conductor, catalogue, context, devices, room, emit
         const result = applyMove(plan, asMove(move), hyper, limits(plan));
         return 'plan' in result ? result.plan : result;
       }, signal),
+    async replace(next) {
+      if (!next(present())) return;
+      await change((plan) => next(plan) ?? plan, undefined);
+    },
+    get wanted() {
+      return wanted;
+    },
     tick() {
       const now = performance.now();
       if (measured && lastPass !== undefined) {
