@@ -12,8 +12,11 @@ import './engine-options.ts';
 import type { PageEvents } from './events.ts';
 import { FileDrop } from './file-drop.ts';
 import { FrameUpdates } from './frame-updates.ts';
-import { chevronIcon, chipIcon, closeIcon, menuIcon, plusIcon, slidersIcon } from './icons.ts';
+import { chevronIcon, chipIcon, closeIcon, menuIcon, meshIcon, plusIcon, slidersIcon } from './icons.ts';
 import './load-panel.ts';
+import './mesh/mesh-knocks.ts';
+import './mesh/mesh-panel.ts';
+import { MeshSession } from './mesh/mesh-session.ts';
 import './model-picker.ts';
 import './page-notice.ts';
 import './sampling-settings.ts';
@@ -31,6 +34,7 @@ const MEDIUM = '(max-width: 71.99rem)';
 
 const TABS = [
   { name: 'settings', label: 'Settings' },
+  { name: 'mesh', label: 'Devices' },
   { name: 'device', label: 'This device' },
 ];
 
@@ -62,6 +66,7 @@ export class HostApp extends LitElement {
   readonly #settings: SettingsStore;
   readonly #engine: EngineSession;
   readonly #chats: ChatSession;
+  readonly #mesh: MeshSession;
   readonly #handle: EdgeVisor;
   readonly #model: string | undefined;
   readonly #capabilities = capabilities(globalThis as object);
@@ -87,6 +92,7 @@ export class HostApp extends LitElement {
     this.#settings = parts.settings;
     this.#model = parts.model;
     this.#engine = new EngineSession(parts.handle);
+    this.#mesh = new MeshSession(parts.handle);
     this.#chats = new ChatSession({
       handle: parts.handle,
       store: parts.store,
@@ -94,7 +100,7 @@ export class HostApp extends LitElement {
       model: () => this.#engine.info?.model,
     });
     this.notices = parts.storeProblem === undefined ? [] : [parts.storeProblem];
-    new FrameUpdates(this, [this.#engine, this.#chats, this.#settings]);
+    new FrameUpdates(this, [this.#engine, this.#chats, this.#mesh, this.#settings]);
     this.#hear();
   }
 
@@ -104,6 +110,7 @@ export class HostApp extends LitElement {
     await this.#handle.ready.catch((error: unknown) => this.#tell(error));
     void this.#engine.refreshModels();
     void this.#engine.refreshStored();
+    this.#mesh.start(location.hash);
     if (this.#model !== undefined) void this.#load(this.#source(this.#model));
     else void this.#engine.refreshStatus();
     await restored;
@@ -151,7 +158,7 @@ export class HostApp extends LitElement {
     return html`
       ${this.#chatsSide()}
       <main class="main" ?inert=${covered}>
-        ${this.#bar()} ${this.#noticeList()} ${this.#showsPicker ? this.#picker() : this.#chat()}
+        ${this.#bar()} ${this.#noticeList()} ${this.#knocks()} ${this.#showsPicker ? this.#picker() : this.#chat()}
       </main>
       ${this.#panel()}
       ${covered ? html`<div class="scrim" @click=${this.#closeOverlay}></div>` : nothing}
@@ -218,7 +225,22 @@ export class HostApp extends LitElement {
         <span class="names"><span class="name">${this.#modelTitle()}</span><span class="fine muted">${this.#modelFacts()}</span></span>
         ${chevronIcon}
       </button>
-      <button class="quiet icon" aria-label="Settings and device" title="Settings and device" aria-expanded=${panelShown} @click=${this.#togglePanel}>
+      <button
+        class="quiet icon devices"
+        aria-label=${this.#mesh.devices.length > 1 ? `Devices (${this.#mesh.devices.length})` : 'Devices'}
+        title="Devices"
+        aria-expanded=${panelShown && this.tab === 'mesh'}
+        @click=${() => this.#turnPanel('mesh')}
+      >
+        ${meshIcon}${this.#mesh.devices.length > 1 ? html`<span class="badge" aria-hidden="true">${this.#mesh.devices.length}</span>` : nothing}
+      </button>
+      <button
+        class="quiet icon"
+        aria-label="Settings and device"
+        title="Settings and device"
+        aria-expanded=${panelShown && this.tab !== 'mesh'}
+        @click=${() => this.#turnPanel('settings')}
+      >
         ${slidersIcon}
       </button>
     </header>`;
@@ -244,6 +266,17 @@ export class HostApp extends LitElement {
     return html`<div class="notices">
       ${this.notices.map((text) => html`<page-notice .text=${text} @close=${this.#closeNotice}></page-notice>`)}
     </div>`;
+  }
+
+  /** At the door, whatever else the page shows; the panel of devices has its own. */
+  #knocks(): TemplateResult | typeof nothing {
+    const panelShown = this.#panelDocked ? this.panelOpen : this.overlay === 'panel';
+    if (panelShown && this.tab === 'mesh') return nothing;
+    return html`<mesh-knocks
+      .knocks=${this.#mesh.room?.knocks ?? []}
+      @admit=${({ detail }: CustomEvent<string>) => void this.#mesh.admit(detail)}
+      @refuse=${({ detail }: CustomEvent<string>) => void this.#mesh.refuse(detail)}
+    ></mesh-knocks>`;
   }
 
   #picker(): TemplateResult {
@@ -319,7 +352,7 @@ export class HostApp extends LitElement {
     const { info, status, stored, storedFailure, log, running } = this.#engine;
     const settings = this.#settings.value;
     return html`<aside
-      class="panel ${docked ? '' : 'over'}"
+      class="panel ${docked ? '' : 'over'} ${this.tab === 'mesh' ? 'wide' : ''}"
       role=${docked ? nothing : 'dialog'}
       aria-modal=${docked ? nothing : 'true'}
       aria-label="Settings and device"
@@ -345,6 +378,7 @@ export class HostApp extends LitElement {
               : nothing
           }
         </div>
+        ${this.tab === 'mesh' ? html`<mesh-panel slot="mesh" .session=${this.#mesh}></mesh-panel>` : nothing}
         <device-panel
           slot="device"
           .info=${info}
@@ -463,6 +497,14 @@ export class HostApp extends LitElement {
     else this.#open('panel');
     void this.#engine.refreshStatus();
   };
+
+  /** Opens the panel at the devices or at the rest; closes it where that is what it shows. */
+  #turnPanel(tab: 'mesh' | 'settings'): void {
+    const shown = this.#panelDocked ? this.panelOpen : this.overlay === 'panel';
+    const there = (this.tab === 'mesh') === (tab === 'mesh');
+    if (!there) this.tab = tab;
+    if (there || !shown) this.#togglePanel();
+  }
 
   readonly #showTab = (event: CustomEvent<string>): void => {
     this.tab = event.detail;

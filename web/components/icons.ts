@@ -20,6 +20,9 @@ export const slidersIcon = icon(
 export const chipIcon = icon(
   svg`<rect x="7" y="7" width="10" height="10" rx="2"/><path d="M10 3v4M14 3v4M10 17v4M14 17v4M3 10h4M3 14h4M17 10h4M17 14h4"/>`,
 );
+export const meshIcon = icon(
+  svg`<circle cx="6" cy="7" r="2.5"/><circle cx="18" cy="6" r="2.5"/><circle cx="13" cy="18" r="2.5"/><path d="M8.5 6.8l7-.6M7.2 9.2l4.5 6.6M17.1 8.3l-3.2 7.4"/>`,
+);
 export const fileIcon = icon(svg`<path d="M7 3h7l4 4v14H7zM14 3v4h4"/>`);
 export const downIcon = icon(svg`<path d="M12 5v14M6 13l6 6 6-6"/>`);
 export const chevronIcon = icon(svg`<path d="m7 10 5 5 5-5"/>`);

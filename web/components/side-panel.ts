@@ -28,6 +28,8 @@ export class SidePanel extends LitElement {
       }
 
       [role='tab'] {
+        padding-inline: 0.7rem;
+        white-space: nowrap;
         border: 0;
         border-bottom: 2px solid transparent;
         border-radius: 0;

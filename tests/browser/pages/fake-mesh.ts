@@ -85,8 +85,8 @@ const OTHERS: Partial<DeviceStatus>[] = [
 
 const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 10));
 
-export function installHandle(): EdgeVisor & MeshHandle {
-  const base = installFake() as EdgeVisor;
+export function installHandle(): EdgeVisor {
+  const base = installFake();
   const options: FakeMeshOptions = window.fakeMeshOptions ?? {};
   const calls: FakeMesh['calls'] = [];
   const listeners = new Map<EventName, Set<(detail: never) => void>>();
@@ -240,7 +240,7 @@ export function installHandle(): EdgeVisor & MeshHandle {
     roomState: (state) => changeRoom({ state }),
   };
 
-  const handle: EdgeVisor & MeshHandle = {
+  const handle: EdgeVisor = {
     ...base,
     ...mesh,
     async load(given) {

@@ -1,4 +1,4 @@
-import { html, LitElement, type TemplateResult } from 'lit';
+import { css, html, LitElement, type TemplateResult } from 'lit';
 import { customElement, property, state } from 'lit/decorators.js';
 import { copyText } from '../clipboard.ts';
 import { copyIcon } from '../icons.ts';
@@ -10,7 +10,14 @@ const SAID_MS = 2000;
 /** Copies a text, and says whether that worked. */
 @customElement('copy-button')
 export class CopyButton extends LitElement {
-  static override styles = [shared];
+  static override styles = [
+    shared,
+    css`
+      button {
+        white-space: nowrap;
+      }
+    `,
+  ];
 
   @property() text = '';
   /** What the button says. */

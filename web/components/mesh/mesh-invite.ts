@@ -151,7 +151,7 @@ export class MeshInvite extends LitElement {
             .value=${link}
             @focus=${(event: Event) => (event.target as HTMLInputElement).select()}
           >
-          <copy-button .text=${link} label="Copy the link"></copy-button>
+          <copy-button .text=${link} label="Copy link"></copy-button>
           ${this.#roomState(room)}
         </div>
       </div>

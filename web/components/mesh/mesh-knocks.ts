@@ -22,6 +22,10 @@ export class MeshKnocks extends LitElement {
         background: var(--accent-soft);
       }
 
+      ul {
+        margin: var(--knocks-margin, 0 0 0.75rem);
+      }
+
       li + li {
         margin-top: 0.5rem;
       }

@@ -46,10 +46,6 @@ export class MeshPanel extends LitElement {
         margin-top: 1rem;
       }
 
-      mesh-knocks {
-        margin-bottom: 0.75rem;
-      }
-
       .failed {
         display: flex;
         gap: 0.5rem;
@@ -92,6 +88,11 @@ export class MeshPanel extends LitElement {
     return html`
       <section aria-labelledby="invite">
         <h3 id="invite">Invite</h3>
+        <mesh-knocks
+          .knocks=${room?.knocks ?? []}
+          @admit=${({ detail }: CustomEvent<string>) => void session.admit(detail)}
+          @refuse=${({ detail }: CustomEvent<string>) => void session.refuse(detail)}
+        ></mesh-knocks>
         <mesh-invite
           .room=${room}
           .addresses=${addresses}

@@ -3,7 +3,6 @@ import type {
   DeviceStatus,
   EdgeVisor,
   LoadInfo,
-  MeshHandle,
   Migration,
   MoveReport,
   Plan,
@@ -15,11 +14,6 @@ import { type Failure, failureOf } from '../state/engine-session.ts';
 import { type Addresses, fetchAddresses } from './addresses.ts';
 import { type Forecast, isUnderWay, moveWords } from './move-words.ts';
 import { RatiosDraft } from './ratios-draft.ts';
-
-export type MeshEdgeVisor = EdgeVisor & MeshHandle;
-
-/** Whether a handle can share a model among devices. */
-export const hasMesh = (handle: EdgeVisor): handle is MeshEdgeVisor => 'room' in handle && 'migrate' in handle;
 
 /** Figures that change without an event, such as delays and tokens, are read this often while somebody looks. */
 const REFRESH_MS = 2000;
@@ -54,7 +48,7 @@ export class MeshSession extends EventTarget {
   forecast: Forecast | undefined;
   readonly ratios: RatiosDraft;
 
-  readonly #handle: MeshEdgeVisor;
+  readonly #handle: EdgeVisor;
   #own: OwnMove[] = [];
   /** Words of moves by their number, made when they begin: nodes may mean other devices later. */
   readonly #words = new Map<number, string>();
@@ -63,7 +57,7 @@ export class MeshSession extends EventTarget {
   #forecastTimer: ReturnType<typeof setTimeout> | undefined;
   #considered = 0;
 
-  constructor(handle: MeshEdgeVisor) {
+  constructor(handle: EdgeVisor) {
     super();
     this.#handle = handle;
     this.ratios = new RatiosDraft(handle);

@@ -36,9 +36,14 @@ export class MoveForm extends LitElement {
 
       .buttons {
         display: grid;
-        grid-template-columns: repeat(auto-fit, minmax(5.5rem, 1fr));
+        grid-template-columns: repeat(auto-fit, minmax(4.5rem, 1fr));
         gap: 0.5rem;
         margin-top: 0.75rem;
+      }
+
+      .buttons button {
+        padding-inline: 0.3rem;
+        white-space: nowrap;
       }
 
       .after {

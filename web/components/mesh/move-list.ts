@@ -173,7 +173,7 @@ export class MoveList extends LitElement {
     const done = state === 'committed';
     return html`<tr>
       <td>${id}</td>
-      <th scope="row" class="words">${words}${error === undefined ? nothing : html`<div class="bad">${error}</div>`}</th>
+      <th scope="row" class="words">${words}${error === undefined || state === 'cancelled' ? nothing : html`<div class="bad">${error}</div>`}</th>
       <td class=${state === 'refused' || state === 'failed' ? 'bad' : ''}>${MOVE_STATES[state]}</td>
       <td>${done ? epoch : '–'}</td>
       <td>${formatBytes(weightBytes)}</td>

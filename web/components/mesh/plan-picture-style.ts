@@ -20,7 +20,7 @@ export const planStyle = css`
   }
 
   .stage {
-    flex: 1 0 min(100%, 15.5rem);
+    flex: 1 0 min(100%, 12.5rem);
     padding: 0.6rem 0.7rem 0.7rem;
     border: 1px solid var(--line);
     border-radius: var(--radius);
@@ -72,7 +72,7 @@ export const planStyle = css`
 
   .share {
     display: grid;
-    grid-template-columns: 2.9rem minmax(0, 1fr) 5.4rem;
+    grid-template-columns: 2.7rem minmax(0, 1fr) 3.1rem;
     align-items: center;
     gap: 0.5rem;
     font-size: 0.8rem;

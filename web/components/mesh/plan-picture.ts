@@ -190,9 +190,7 @@ export class PlanPicture extends LitElement {
 }
 
 const amountText = (kind: Kind, amount: number, total: number): string =>
-  kind === 'heads'
-    ? `${amount} of ${total}`
-    : `${amount.toLocaleString('en')} · ${Math.round((100 * amount) / total)} %`;
+  kind === 'heads' ? `${amount} of ${total}` : amount.toLocaleString('en');
 
 const percent = (fraction: number): string => `${fraction * 100}%`;
 

@@ -39,8 +39,12 @@ export const table = css`
   }
 
   .words {
-    min-width: 9rem;
     text-align: left;
+  }
+
+  tbody .words {
+    min-width: 9rem;
+    font-weight: 450;
     white-space: normal;
   }
 `;

@@ -99,6 +99,30 @@ export const layout = css`
     text-align: left;
   }
 
+  .devices {
+    position: relative;
+  }
+
+  .badge {
+    position: absolute;
+    top: 0.15rem;
+    right: 0.05rem;
+    min-width: 1rem;
+    padding: 0 0.25rem;
+    border-radius: 0.5rem;
+    background: var(--accent);
+    color: var(--on-accent);
+    font-size: 0.7rem;
+    font-weight: 650;
+    line-height: 1rem;
+  }
+
+  mesh-knocks {
+    --knocks-margin: 0.6rem 0.75rem;
+
+    flex: none;
+  }
+
   .names {
     display: grid;
     min-width: 0;
@@ -167,6 +191,16 @@ export const layout = css`
     width: 22rem;
     border-left: 1px solid var(--line);
     background: var(--background);
+  }
+
+  /* The plan picture needs its width. */
+  .panel.wide {
+    width: clamp(22rem, 38vw, 46rem);
+  }
+
+  .panel.wide.over {
+    width: min(34rem, 100vw);
+    max-width: 100vw;
   }
 
   .panel-head h2 {
