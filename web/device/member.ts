@@ -25,14 +25,15 @@ export interface Batch {
   count: number;
   /** Token ids for the first stage's embedding, or the residual stream (count × dim) that another device made. */
   input: { ids: Uint32Array } | { residual: Float32Array };
+  /** Only these layers of the member's; default all. */
+  layers?: Range;
   /** What to give back: the residual stream for the next stage, or logits of owned vocabulary rows. */
   output: 'none' | 'residual' | { logits: 'last' | 'all' };
 }
 
 /** Runs a batch through this member's layers. The result is a view that the next batch may overwrite. */
 export async function runStage(executor: Executor, exchange: Exchange, batch: Batch): Promise<Float32Array> {
-  const { layers } = executor.weights.share;
-  const { position, count, input, output } = batch;
+  const { position, count, input, output, layers = executor.weights.share.layers } = batch;
   const start: Pick<Step, 'ids' | 'residual'> = 'ids' in input ? { ids: input.ids } : { residual: input.residual };
   const first: Step['ops'] = 'ids' in input ? [{ op: 'embed' }] : [];
   const last: Step['ops'] = typeof output === 'object' ? [{ op: 'head', positions: output.logits }] : [];

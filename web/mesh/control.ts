@@ -102,6 +102,8 @@ export const ToDeviceSchema = v.variant('type', [
     heads: list(KvHeadSchema, 65536),
     range: RangeSchema,
   }),
+  /** At this position, compute only the layers before `layer`, keep the residual and say `held`. Answered by `holding`. */
+  v.strictObject({ type: v.literal('hold'), epoch: natural, position: natural, layer: natural }),
   /** From now on the prepared assignment holds. */
   v.strictObject({ type: v.literal('commit'), epoch: natural }),
   /** Forget a prepared assignment. */
@@ -138,6 +140,9 @@ export const ToHostSchema = v.variant('type', [
   /** All of the KV of one `send-kv` has arrived. */
   v.strictObject({ type: v.literal('kv-received'), epoch: natural, from: device, bytes: natural }),
   v.strictObject({ type: v.literal('committed'), epoch: natural }),
+  v.strictObject({ type: v.literal('holding'), epoch: natural }),
+  /** The residual of a position is kept before the layer that `hold` named. */
+  v.strictObject({ type: v.literal('held'), epoch: natural }),
   /** Bytes of the model, where the host is their origin: `count` pieces of `length`, `stride` apart. Answered in bulk. */
   v.strictObject({
     type: v.literal('read'),

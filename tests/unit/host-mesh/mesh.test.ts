@@ -154,3 +154,49 @@ test('a change of plan in the middle of an answer leaves the text as it is', asy
   expect(text).toEqual(await alone(model, ids, 24));
   expect(group.conductor.plan?.epoch).toBe(20);
 });
+
+describe('a switch within a token', () => {
+  const { gguf, golden } = tiny('tiny-llama.Q4_0');
+  const { ids } = golden.cases[2];
+
+  test.each([0, 1, 2, 3])('at layer %i gives the text of one device', async (layer) => {
+    const model = await openModel(gguf);
+    const group = await mesh(model, 3);
+    await group.conductor.apply(group.plan('2:3:3', 1));
+    // In the prompt, and in the answer.
+    const points = [ids.length - 5, ids.length + 4];
+    const switches = [group.conductor.apply(group.plan('5:1:2', 2), { exact: { position: points[0], layer } })];
+    const text = await group.greedy(ids, 12, async (t) => {
+      if (t === 1)
+        switches.push(group.conductor.apply(group.plan('1:6:1', 3), { exact: { position: points[1], layer } }));
+    });
+    expect((await Promise.all(switches)).map(({ position }) => position)).toEqual(points);
+    expect(group.conductor.plan?.epoch).toBe(3);
+    expect(text).toEqual(await alone(model, ids, 12));
+  });
+
+  test('in a pipeline, at a layer of the second stage', async () => {
+    const model = await openModel(gguf);
+    const group = await mesh(model, 3);
+    await group.conductor.apply(group.plan('1@2*1:3', 1));
+    const done = group.conductor.apply(group.plan('1@2*3:1', 2), { exact: { position: ids.length + 2, layer: 3 } });
+    expect(await group.greedy(ids, 8)).toEqual(await alone(model, ids, 8));
+    expect(await done).toMatchObject({ epoch: 2, position: ids.length + 2 });
+  });
+
+  test('that has been missed happens at the next token; one of layers is refused', async () => {
+    const model = await openModel(gguf);
+    const group = await mesh(model, 3);
+    await group.conductor.apply(group.plan('1@2*1:3', 1));
+    await expect(
+      group.conductor.apply(group.plan('1@1*1:3', 2), { exact: { position: 40, layer: 1 } }),
+    ).rejects.toThrow(/only heads and FFN columns/);
+    let late: Promise<unknown> = Promise.resolve();
+    const text = await group.greedy(ids, 8, async (t) => {
+      if (t === 3) late = group.conductor.apply(group.plan('1@2*3:1', 2), { exact: { position: 3, layer: 0 } });
+    });
+    await late;
+    expect(text).toEqual(await alone(model, ids, 8));
+    expect(group.conductor.plan?.epoch).toBe(2);
+  });
+});

@@ -22,7 +22,7 @@ import type { ShardStore } from '../store/store.ts';
 import type { StreamingPartReader } from '../store/types.ts';
 import { createHostSource, type HostSource } from './host-source.ts';
 import { BulkSlot, bulkAssembler, decodeKv, encodeKv, type KvBlock } from './kv-copy.ts';
-import { type RunStats, type StageRun, startStageRun } from './stage-run.ts';
+import { type Held, type RunStats, type StageRun, startStageRun } from './stage-run.ts';
 import { fromWireModel } from './wire-model.ts';
 
 /** How long an assignment waits for links to the devices it names. */
@@ -97,6 +97,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   let tokensBefore = 0;
   let lastLost = false;
   let paused = false;
+  let held: Held | undefined;
   let loading: MemberStatus['progress'];
   let reportedTokens = 0;
 
@@ -250,7 +251,11 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       for (const { layer, kvHead, from, slice } of mine.kv) await backend.writeKv(layer, kvHead, from, slice);
       for (const tile of change.released) backend.dropTile(tile);
       run = startStageRun({
-        ...{ assignment: mine.assignment, executor, self, host, peers },
+        ...{ assignment: mine.assignment, executor, self, host, peers, held },
+        onHeld(next) {
+          held = next;
+          tell({ type: 'held', epoch: wanted });
+        },
         onBroken: (error) => report(wanted, error),
       });
     } else {
@@ -260,6 +265,15 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     }
     sendStats();
     tell({ type: 'committed', epoch: wanted });
+  }
+
+  function hold({ epoch: wanted, position, layer }: Extract<ToDevice, { type: 'hold' }>): void {
+    if (!run || wanted !== epoch) {
+      refuse(wanted, new MeshError('closed', `Epoch ${wanted} does not run here.`));
+      return;
+    }
+    run.hold(position, layer);
+    tell({ type: 'holding', epoch: wanted });
   }
 
   // KV.
@@ -325,6 +339,9 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
         break;
       case 'commit':
         commit(message.epoch).catch((error) => refuse(message.epoch, error));
+        break;
+      case 'hold':
+        hold(message);
         break;
       case 'send-kv':
         sendKv(message).catch((error) => refuse(message.epoch, error));

@@ -27,8 +27,20 @@ export interface StageRunOptions {
   host: Link;
   /** Links to the other devices of the mesh, by index. */
   peers: ReadonlyMap<number, Link>;
+  /** What the run before held, to go on from. */
+  held?: Held | undefined;
+  /** A residual is held, as `hold` asked. */
+  onHeld(held: Held): void;
   /** Called once when this plan cannot go on. */
   onBroken(error: unknown): void;
+}
+
+/** The residual stream of one position in the middle of a stage. */
+export interface Held {
+  position: number;
+  /** The first layer that has not been computed. */
+  layer: number;
+  residual: Float32Array;
 }
 
 /** Times of the last batch, and sums. */
@@ -43,6 +55,8 @@ export interface RunStats {
 
 export interface StageRun {
   readonly stats: Readonly<RunStats>;
+  /** Computes one position only up to a layer, when it comes. */
+  hold(position: number, layer: number): void;
   /** Takes no more batches. Resolves when the present one is through. */
   stop(): Promise<void>;
 }
@@ -53,10 +67,12 @@ interface Incoming {
   logits: number;
   ids?: Uint32Array;
   residual?: Float32Array;
+  /** The first layer to compute, where it is not the stage's. */
+  from?: number;
 }
 
 export function startStageRun(options: StageRunOptions): StageRun {
-  const { assignment, executor, self, host, peers, onBroken } = options;
+  const { assignment, executor, self, host, peers, held, onHeld, onBroken } = options;
   const { epoch, members, next, previous, share } = assignment;
   const { dim } = executor.hyper;
   const leads = members[0] === self;
@@ -69,6 +85,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
   let stopped = false;
   let broken = false;
   let waitedMs = 0;
+  let holdAt: { position: number; layer: number } | undefined;
   let logits = new Float32Array(0);
 
   const linkTo = (device: number): Link => {
@@ -126,6 +143,12 @@ export function startStageRun(options: StageRunOptions): StageRun {
       if (ids.some((id) => id >= executor.hyper.vocab))
         throw new FrameError('a token that the vocabulary does not have');
       enqueue({ position: frame.position, rows: frame.rows, logits: frame.layer, ids });
+      return;
+    }
+    if (frame.slot === TokenSlot.resume) {
+      if (held?.position !== frame.position) throw new FrameError('a position to go on from that is not held here');
+      const { position, residual, layer: from } = held;
+      enqueue({ position, rows: residual.length / dim, logits: frame.layer, residual, from });
       return;
     }
     if (!last) throw new FrameError('a wish for logits to a device that has none');
@@ -206,13 +229,27 @@ export function startStageRun(options: StageRunOptions): StageRun {
       );
       input = { residual };
     }
+    const { layers } = executor.weights.share;
+    if (holdAt?.position === position) {
+      const { layer } = holdAt;
+      holdAt = undefined;
+      const residual = await runStage(executor, exchangeAt(position), {
+        ...{ position, count, input, output: 'residual' },
+        layers: [layers[0], layer],
+      });
+      onHeld({ position, layer, residual: residual.slice() });
+      return;
+    }
     const wanted = last && batch.logits !== LogitSlot.none;
     const output = wanted
       ? { logits: batch.logits === LogitSlot.all ? ('all' as const) : ('last' as const) }
       : last || !leads
         ? 'none'
         : 'residual';
-    const result = await runStage(executor, exchangeAt(position), { position, count, input, output });
+    const result = await runStage(executor, exchangeAt(position), {
+      ...{ position, count, input, output },
+      layers: [batch.from ?? layers[0], layers[1]],
+    });
     if (!last) {
       if (leads) sendResidual(next, batch, result);
     } else {
@@ -266,13 +303,16 @@ export function startStageRun(options: StageRunOptions): StageRun {
   }
 
   const running = loop().catch(fail);
-  if ((first && leads) || last) routes.push(host.route(Kind.tokens, epoch, takeTokens));
+  routes.push(host.route(Kind.tokens, epoch, takeTokens));
   const source = first ? (leads ? undefined : members[0]) : previous;
   if (source !== undefined) routes.push(linkTo(source).route(Kind.residual, epoch, takeResidual));
   for (const device of [...next, ...(source === undefined ? [] : [source])]) routes.push(linkTo(device).onClosed(fail));
 
   return {
     stats,
+    hold(position, layer) {
+      holdAt = { position, layer };
+    },
     async stop() {
       end();
       await running;

@@ -9,6 +9,8 @@ export const TokenSlot = {
   want: 1,
   /** A Want on the logits that the member still has. */
   again: 2,
+  /** Go on from the residual that was held under the plan before. */
+  resume: 3,
 } as const;
 
 /** Positions that want logits, in a frame's slot field from the residual's way. */

@@ -45,6 +45,22 @@ export interface TransitionReport {
 
 export type TransitionPhase = 'preparing' | 'copying' | 'committed';
 
+/** A layer of the token at a position. */
+export interface SwitchPoint {
+  position: number;
+  layer: number;
+}
+
+export interface ApplyOptions {
+  signal?: AbortSignal | undefined;
+  /**
+   * Where the plan takes over: before this layer of the token at this position. Without it, between two forward
+   * passes, as soon as everything is there; so also when the position has passed by then.
+   */
+  exact?: SwitchPoint | undefined;
+  onPhase?(phase: TransitionPhase): void;
+}
+
 export interface Conductor {
   readonly plan: Plan | undefined;
   /** The same object under all plans. */
@@ -53,10 +69,7 @@ export interface Conductor {
    * Makes a plan hold, whose epoch must be above the present one's. The present plan goes on until the switch; a
    * failure before it leaves everything as it was. Rejects with MeshError, DeviceError or the signal's reason.
    */
-  apply(
-    plan: Plan,
-    options?: { signal?: AbortSignal; onPhase?(phase: TransitionPhase): void },
-  ): Promise<TransitionReport>;
+  apply(plan: Plan, options?: ApplyOptions): Promise<TransitionReport>;
   /** Makes a plan hold from an empty KV cache, after the present one has broken. */
   restart(plan: Plan, signal?: AbortSignal): Promise<void>;
   /** Fails what runs: a device is lost or said that it cannot go on. */
@@ -82,6 +95,43 @@ export function createConductor(options: ConductorOptions): Conductor {
     return current;
   };
 
+  /** Waits for its position to come. */
+  let appointment: Appointment | undefined;
+  /** Ends a switch that is under way within a token. */
+  let interrupt: ((error: DeviceError) => void) | undefined;
+
+  /** One forward pass under the present plan. */
+  async function pass(ids: Uint32Array, position: number, want?: Want): Promise<Forwarded> {
+    if (ids.length === 0) return { candidates: [] };
+    writtenFrom = Math.min(writtenFrom, position);
+    const result = await running().forward(ids, position, want);
+    filled = position + ids.length;
+    onForward?.();
+    return result;
+  }
+
+  /** A forward pass in which the plan changes at a layer of one of its tokens. */
+  async function passWithSwitch(
+    { point, within }: Appointment,
+    ids: Uint32Array,
+    position: number,
+    want?: Want,
+  ): Promise<Forwarded> {
+    const at = point.position - position;
+    const wantIf = (last: boolean) => (want?.positions === 'all' || last ? want : undefined);
+    const before = await pass(ids.subarray(0, at), position, wantIf(false));
+    writtenFrom = Math.min(writtenFrom, point.position);
+    const switched = await within(ids.subarray(at, at + 1), wantIf(at === ids.length - 1));
+    filled = point.position + 1;
+    onForward?.();
+    const after = await pass(ids.subarray(at + 1), point.position + 1, want);
+    const { full } = after.full ? after : switched;
+    return {
+      candidates: [...before.candidates, ...switched.candidates, ...after.candidates],
+      ...(full && { full }),
+    };
+  }
+
   const runner: Runner = {
     context,
     get maxBatch() {
@@ -90,11 +140,12 @@ export function createConductor(options: ConductorOptions): Conductor {
     vocab: hyper.vocab,
     forward: (ids: Uint32Array, position: number, want?: Want): Promise<Forwarded> =>
       turns.take(async () => {
-        writtenFrom = Math.min(writtenFrom, position);
-        const result = await running().forward(ids, position, want);
-        filled = position + ids.length;
-        onForward?.();
-        return result;
+        const due = appointment;
+        if (!due || due.point.position >= position + ids.length) return pass(ids, position, want);
+        appointment = undefined;
+        if (due.point.position >= position) return passWithSwitch(due, ids, position, want);
+        await due.now();
+        return pass(ids, position, want);
       }),
     again: (want) => turns.take(() => running().again(want)),
   };
@@ -199,11 +250,9 @@ export function createConductor(options: ConductorOptions): Conductor {
       throw new MeshError('refused', `Epoch ${next.epoch} is not above ${plan.epoch}.`);
   }
 
-  async function apply(
-    next: Plan,
-    { signal, onPhase }: Parameters<Conductor['apply']>[1] = {},
-  ): Promise<TransitionReport> {
+  async function apply(next: Plan, { signal, exact, onPhase }: ApplyOptions = {}): Promise<TransitionReport> {
     check(next);
+    if (exact) checkExact(plan, next, exact);
     const clock = createClock();
     let kvBytes = 0;
     try {
@@ -216,18 +265,85 @@ export function createConductor(options: ConductorOptions): Conductor {
       writtenFrom = Number.POSITIVE_INFINITY;
       kvBytes += await copyKv(changes, next, 0, copied, signal);
       const copyMs = clock();
-      // The tail and the switch, between two forward passes.
-      await turns.take(async () => {
+      /** What has been added since, up to `end`, and the switch. */
+      const finish = async (end: number) => {
         signal?.throwIfAborted();
-        kvBytes += await copyKv(changes, next, Math.min(copied, writtenFrom), filled, signal);
+        kvBytes += await copyKv(changes, next, Math.min(copied, writtenFrom), end, signal);
         await commitAll(next);
-      });
+      };
+      if (exact) await keepAppointment(next, exact, finish, signal);
+      else await turns.take(() => finish(filled));
       onPhase?.('committed');
-      return { epoch: next.epoch, weightMs, copyMs, commitMs: clock(), kvBytes, position: filled };
+      return { epoch: next.epoch, weightMs, copyMs, commitMs: clock(), kvBytes, position: exact?.position ?? filled };
     } catch (error) {
       if (plan !== next) cancelAll(next);
       throw error;
     }
+  }
+
+  /** Leaves the switch to the forward pass that comes to the point; resolves when it is done. */
+  function keepAppointment(
+    next: Plan,
+    point: SwitchPoint,
+    finish: (end: number) => Promise<void>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const settled = async <T>(work: () => Promise<T>): Promise<T> => {
+        signal?.removeEventListener('abort', abort);
+        try {
+          const result = await work();
+          resolve();
+          return result;
+        } catch (error) {
+          reject(error);
+          throw error instanceof DeviceError
+            ? error
+            : new DeviceError('lost', (error as Error).message, { cause: error });
+        }
+      };
+      const mine: Appointment = {
+        point,
+        now: () => settled(() => finish(filled)),
+        within: (id, want) => settled(() => switchWithin(next, point, finish, id, want)),
+      };
+      const abort = () => {
+        if (appointment !== mine) return;
+        appointment = undefined;
+        reject(signal?.reason);
+      };
+      signal?.addEventListener('abort', abort);
+      appointment = mine;
+    });
+  }
+
+  /** The old plan's members stop before the layer and keep the residual; the new plan's go on from there. */
+  async function switchWithin(
+    next: Plan,
+    { position, layer }: SwitchPoint,
+    finish: (end: number) => Promise<void>,
+    id: Uint32Array,
+    want: Want | undefined,
+  ): Promise<Forwarded> {
+    const { epoch } = plan as Plan;
+    const stage = next.stages.find(({ layers }) => layer >= layers[0] && layer < layers[1]) as Plan['stages'][number];
+    const members = stage.members.map(({ device }) => device);
+    const hold = { type: 'hold', epoch, position, layer } as const;
+    await Promise.all(members.map((device) => devices.request(device, hold, { type: 'holding', epoch })));
+    const held = members.map((device) => devices.expect(device, { type: 'held', epoch }));
+    const broken = new Promise<never>((_, reject) => {
+      interrupt = reject;
+    });
+    running().start(id, position);
+    try {
+      await Promise.race([Promise.all(held), broken]);
+    } finally {
+      interrupt = undefined;
+      // Those that never come must not count as unhandled.
+      for (const one of held) one.catch(() => undefined);
+    }
+    await finish(position + 1);
+    return running().resume(members, position, want);
   }
 
   return {
@@ -251,6 +367,7 @@ export function createConductor(options: ConductorOptions): Conductor {
     },
     fail(error) {
       current?.fail(error);
+      interrupt?.(error);
     },
     close() {
       current?.close();
@@ -260,6 +377,27 @@ export function createConductor(options: ConductorOptions): Conductor {
       told.clear();
     },
   };
+}
+
+/** A change of plan that waits for a token. */
+interface Appointment {
+  point: SwitchPoint;
+  /** Switches between two passes, since the point has been missed. */
+  now(): Promise<void>;
+  /** Forwards the point's token and switches within it. */
+  within(id: Uint32Array, want: Want | undefined): Promise<Forwarded>;
+}
+
+/** Within a token only shares can change: the residual that is held belongs to a stage and its members. */
+function checkExact(plan: Plan | undefined, next: Plan, { layer }: SwitchPoint): void {
+  const outline = (of: Plan) =>
+    JSON.stringify(of.stages.map(({ layers, members }) => [layers, members.map(({ device }) => device)]));
+  if (!plan || outline(plan) !== outline(next)) {
+    throw new MeshError('refused', 'Within a token only heads and FFN columns can move, not layers or whole devices.');
+  }
+  if (!plan.stages.some(({ layers }) => layer >= layers[0] && layer < layers[1])) {
+    throw new MeshError('refused', `The model has no layer ${layer}.`);
+  }
 }
 
 /** The KV that each source sends: the first of those that hold it. */

@@ -18,7 +18,7 @@ export interface MeshDevice {
   paused: boolean;
 }
 
-type Answer = 'prepared' | 'committed' | 'kv-received';
+type Answer = 'prepared' | 'committed' | 'kv-received' | 'holding' | 'held';
 
 export interface DevicesOptions {
   /** A device is new, gone, or said something of itself. */
@@ -36,15 +36,19 @@ export interface Devices {
   all(): MeshDevice[];
   send(index: number, message: ToDevice): void;
   /**
-   * Sends a message and resolves with the bytes that a `kv-received` counts (0 for others) when `from` answers.
+   * Sends a message and resolves with the bytes that a `kv-received` counts (0 for others) when `at` (by default the same device) answers.
    * Rejects with MeshError: what the device said in refusal, `lost`, or the signal's reason.
    */
-  request(
-    index: number,
-    message: ToDevice,
-    answer: { type: Answer; epoch: number; at?: number; from?: number },
-    signal?: AbortSignal,
-  ): Promise<number>;
+  request(index: number, message: ToDevice, answer: Expected & { at?: number }, signal?: AbortSignal): Promise<number>;
+  /** As `request`, for an answer that something else sets off. */
+  expect(index: number, answer: Expected, signal?: AbortSignal): Promise<number>;
+}
+
+interface Expected {
+  type: Answer;
+  epoch: number;
+  /** Of `kv-received`: who sent it. */
+  from?: number;
 }
 
 interface Waiting {
@@ -81,7 +85,9 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
         settle(index, `prepared ${message.epoch}`, 0);
         break;
       case 'committed':
-        settle(index, `committed ${message.epoch}`, 0);
+      case 'holding':
+      case 'held':
+        settle(index, `${message.type} ${message.epoch}`, 0);
         break;
       case 'kv-received':
         settle(index, `kv-received ${message.epoch} ${message.from}`, message.bytes);
@@ -160,14 +166,19 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
       if (!device) throw new MeshError('lost', `Device ${index} is gone.`, index);
       device.link.sendControl(message);
     },
-    request(index, message, { type, epoch, at = index, from }, signal) {
+    request(index, message, { at = index, ...answer }, signal) {
+      const device = devices.get(index);
+      if (!device) return Promise.reject(new MeshError('lost', `Device ${index} is gone.`, index));
+      const expected = this.expect(at, answer, signal);
+      device.link.sendControl(message);
+      return expected;
+    },
+    expect(index, { type, epoch, from }, signal) {
       return new Promise((resolve, reject) => {
         signal?.throwIfAborted();
-        const device = devices.get(index);
-        if (!device || !devices.has(at))
-          throw new MeshError('lost', `Device ${device ? at : index} is gone.`, device ? at : index);
-        const entries = waiting.get(at) ?? new Set();
-        waiting.set(at, entries);
+        if (!devices.has(index)) throw new MeshError('lost', `Device ${index} is gone.`, index);
+        const entries = waiting.get(index) ?? new Set();
+        waiting.set(index, entries);
         const abort = () => entry.reject(signal?.reason);
         const done = () => {
           entries.delete(entry);
@@ -186,7 +197,6 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
         };
         entries.add(entry);
         signal?.addEventListener('abort', abort);
-        device.link.sendControl(message);
       });
     },
   };

@@ -20,6 +20,10 @@ export interface MeshRunnerOptions {
 }
 
 export interface MeshRunner extends Runner {
+  /** Sends a batch on its way whose answer nobody waits for: the members will hold it. */
+  start(ids: Uint32Array, position: number): void;
+  /** Lets `devices` go on from what they hold of a position. */
+  resume(devices: readonly number[], position: number, want: Want | undefined): Promise<Forwarded>;
   /** Fails what is in flight, and every later pass, with this error. */
   fail(error: DeviceError): void;
   close(): void;
@@ -77,12 +81,21 @@ export function createMeshRunner({ plan, hyper, context, batch, link }: MeshRunn
     );
   }
 
+  const logitsOf = (want: Want | undefined) => (want ? LogitSlot[want.positions] : LogitSlot.none);
+  const sendIds = (ids: Uint32Array, position: number, logits: number) =>
+    post(leader, TokenSlot.ids, position, new Uint8Array(ids.slice().buffer), ids.length, logits);
+
+  /** Tells the last stage what will be asked of a position; resolves with its members' shares of the answer. */
+  function announce(position: number, want: Want | undefined): Promise<Forwarded[]> {
+    const answer = expect(position);
+    if (want) for (const one of lastLinks) post(one, TokenSlot.want, position, encodeWant(want), 0, 0);
+    return answer;
+  }
+
   /** One batch on its way; resolves with the shares of the last stage's members. */
   function send(ids: Uint32Array, position: number, want: Want | undefined): Promise<Forwarded[]> {
-    const answer = expect(position);
-    const logits = want ? LogitSlot[want.positions] : LogitSlot.none;
-    if (want) for (const one of lastLinks) post(one, TokenSlot.want, position, encodeWant(want), 0, 0);
-    post(leader, TokenSlot.ids, position, new Uint8Array(ids.slice().buffer), ids.length, logits);
+    const answer = announce(position, want);
+    sendIds(ids, position, logitsOf(want));
     return answer;
   }
 
@@ -148,6 +161,17 @@ export function createMeshRunner({ plan, hyper, context, batch, link }: MeshRunn
         const answer = expect(lastPosition);
         for (const one of lastLinks) post(one, TokenSlot.again, lastPosition, encodeWant(want), 0, 0);
         return join(await answer, want);
+      }),
+    start: (ids, position) => sendIds(ids, position, LogitSlot.none),
+    resume: (members, position, want) =>
+      guarded(async () => {
+        const answer = announce(position, want);
+        for (const device of members) {
+          post(linkTo(device), TokenSlot.resume, position, new Uint8Array(0), 0, logitsOf(want));
+        }
+        lastPosition = position;
+        const shares = await answer;
+        return want ? join(shares, want) : { candidates: [] };
       }),
     fail(error) {
       failure ??= error;

@@ -7,7 +7,7 @@ import { changeBytes, diffPlans } from '../../plan/diff.ts';
 import { applyMove, type Move } from '../../plan/moves.ts';
 import type { Emit } from '../engine-types.ts';
 import { createTurns } from '../turns.ts';
-import type { Conductor } from './conductor.ts';
+import type { ApplyOptions, Conductor } from './conductor.ts';
 import { planFor, sizesOf } from './layout.ts';
 
 export interface MovesOptions {
@@ -72,7 +72,7 @@ export function createMoves({
   /** Runs a change in its turn. `next` is asked then, since the plan may have changed meanwhile. */
   function change(
     next: (plan: Plan) => Plan | { refused: string },
-    signal: AbortSignal | undefined,
+    { signal, exact }: Pick<ApplyOptions, 'signal' | 'exact'> = {},
   ): Promise<MoveReport> {
     const report: MoveReport = {
       id: nextId++,
@@ -99,7 +99,7 @@ export function createMoves({
         tell({ epoch: wanted.epoch, ...bytes });
         measured = report;
         const { weightMs, copyMs, commitMs, kvBytes, position } = await conductor.apply(wanted, {
-          ...(signal && { signal }),
+          ...{ signal, exact },
           onPhase: (state) => state !== 'committed' && tell({ state }),
         });
         tell({ state: 'committed', prepareMs: weightMs, copyMs, commitMs, kvBytes, position });
@@ -118,19 +118,22 @@ export function createMoves({
     async setRatios(ratios, signal) {
       // Faults of the text are told at once, not when the turn comes.
       planFor(ratios, hyper, devices(), 1);
-      await change((plan) => planFor(ratios, hyper, devices(), plan.epoch + 1), signal);
+      await change((plan) => planFor(ratios, hyper, devices(), plan.epoch + 1), { signal });
       wanted = ratios;
       const plan = present();
       return { epoch: plan.epoch, plan };
     },
     migrate: (move, signal) =>
-      change((plan) => {
-        const result = applyMove(plan, asMove(move), hyper, limits(plan));
-        return 'plan' in result ? result.plan : result;
-      }, signal),
+      change(
+        (plan) => {
+          const result = applyMove(plan, asMove(move), hyper, limits(plan));
+          return 'plan' in result ? result.plan : result;
+        },
+        { signal, exact: 'exact' in move ? move.exact : undefined },
+      ),
     async replace(next) {
       if (!next(present())) return;
-      await change((plan) => next(plan) ?? plan, undefined);
+      await change((plan) => next(plan) ?? plan);
     },
     get wanted() {
       return wanted;
@@ -153,7 +156,6 @@ function asMove(move: Migration): Move {
   if ('moves' in move)
     return { moves: move.moves.map((one) => ({ ...one, ...(move.stage !== undefined && { stage: move.stage }) })) };
   if ('layers' in move) return move;
-  if (move.exact)
-    throw new HostError('unsupported', 'A move takes over between two tokens; a layer cannot be named yet.');
-  return move;
+  const { exact: _, ...share } = move;
+  return share;
 }
