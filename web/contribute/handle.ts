@@ -29,6 +29,8 @@ export function createContributeHandle(): ContributeHandle {
   let name = options.name ?? localStorage.getItem(NAME_KEY) ?? browserName(navigator.userAgent);
   let memory = options.memory;
   let lending: Lending | undefined;
+  /** The entering that is under way: a second call joins it. */
+  let joining: Promise<void> | undefined;
   let left = false;
   let problem: string | undefined;
   let looking: ReturnType<typeof setInterval> | undefined;
@@ -36,7 +38,16 @@ export function createContributeHandle(): ContributeHandle {
   async function status(): Promise<ContributeStatus> {
     const member = await lending?.worker.status();
     for (const note of (await lending?.worker.notes()) ?? []) problem = note;
-    return statusOf({ name, secret, left, problem, lending, member, awake: wakeLock.held });
+    return statusOf({
+      name,
+      secret,
+      left,
+      problem,
+      joining: joining !== undefined,
+      lending,
+      member,
+      awake: wakeLock.held,
+    });
   }
 
   async function tell(): Promise<void> {
@@ -44,7 +55,15 @@ export function createContributeHandle(): ContributeHandle {
     for (const listener of listeners) listener(now);
   }
 
-  async function join(given: { name?: string; memoryLimit?: number } = {}): Promise<void> {
+  function join(given: { name?: string; memoryLimit?: number } = {}): Promise<void> {
+    joining ??= enter(given).finally(() => {
+      joining = undefined;
+      void tell();
+    });
+    return joining;
+  }
+
+  async function enter(given: { name?: string; memoryLimit?: number }): Promise<void> {
     if (!secret || !isSecret(secret)) {
       problem = 'This page needs the link of a room: open the one that the host page shows.';
       throw new Error(problem);
@@ -52,6 +71,7 @@ export function createContributeHandle(): ContributeHandle {
     if (lending) return;
     left = false;
     problem = undefined;
+    void tell();
     if (given.name?.trim()) name = given.name.trim().slice(0, 64);
     memory = given.memoryLimit ?? memory;
     try {
@@ -67,7 +87,6 @@ export function createContributeHandle(): ContributeHandle {
     }
     wakeLock.hold();
     looking = setInterval(() => void tell(), LOOK_MS);
-    await tell();
   }
 
   async function leave(): Promise<void> {
@@ -158,6 +177,7 @@ function statusOf(parts: {
   secret: string | undefined;
   left: boolean;
   problem: string | undefined;
+  joining: boolean;
   lending: Lending | undefined;
   member: MemberStatus | undefined;
   awake: boolean;
@@ -189,9 +209,10 @@ function statusOf(parts: {
     rttMs: host?.rttMs ?? 0,
     awake,
   };
-  function stateOf({ problem: trouble }: typeof parts): string {
+  function stateOf({ problem: trouble, joining }: typeof parts): string {
     if (left) return 'left';
     if (!secret) return 'no-room';
+    if (!room && joining) return 'connecting';
     if (!room) return trouble ? 'failed' : 'ready';
     if (room.state === 'closed')
       return room.failure?.code === 'removed' || room.failure?.code === 'refused' ? room.failure.code : 'failed';
