@@ -1,0 +1,133 @@
+/** The parts of the benchmarks that compute what is reported: wrong ones would give wrong figures without a sign. */
+import { describe, expect, test } from 'vitest';
+import type { Run } from './engine.ts';
+import { parseSingleOptions } from './options.ts';
+import { cutPrompt } from './prompt.ts';
+import { replaceSection } from './results.ts';
+import { type EngineResult, renderSingle, type SingleResult, speeds } from './single-report.ts';
+import { ratios, summarize } from './statistics.ts';
+import { table } from './table.ts';
+
+describe('statistics', () => {
+  test('median of odd and even numbers of rounds, with the spread', () => {
+    expect(summarize([3, 1, 2])).toEqual({ median: 2, low: 1, high: 3, rounds: 3 });
+    expect(summarize([4, 1, 2, 10])).toEqual({ median: 3, low: 1, high: 10, rounds: 4 });
+    expect(() => summarize([])).toThrow(RangeError);
+  });
+
+  test('ratios pair the rounds: a slow spell that hits both engines falls out', () => {
+    expect(ratios([10, 2, 10], [5, 1, 5])?.median).toBe(2);
+    expect(ratios([10, 2, 10], [5, 1, 5])?.low).toBe(2);
+    expect(ratios([10], [])).toBeUndefined();
+  });
+});
+
+describe('options', () => {
+  test('defaults, lists and --quick', () => {
+    expect(parseSingleOptions([])).toMatchObject({
+      ...{ threads: [1, 2], backends: ['wasm', 'webgpu'], engines: ['ours', 'wllama', 'native'] },
+      ...{ prompt: 128, decode: 64, record: false },
+    });
+    expect(
+      parseSingleOptions(['--threads', '1,4', '--backend', 'wasm', '--quick', '--engines', 'native,ours']),
+    ).toMatchObject({
+      ...{ threads: [1, 4], backends: ['wasm'], rounds: 3, engines: ['ours', 'native'] },
+    });
+    expect(parseSingleOptions(['--help'])).toBe('help');
+  });
+
+  test.each([
+    ['--threads', '0'],
+    ['--rounds', 'x'],
+    ['--backend', 'cpu'],
+    ['--engines', 'ours,other'],
+    ['--nothing', '1'],
+  ])('%s %s is refused with the usage', (...args) => {
+    expect(() => parseSingleOptions(args)).toThrow(/Usage: npm run bench -- single/);
+  });
+});
+
+describe('prompt', () => {
+  /** Words are tokens, except that `b c` alone is one. */
+  const words = {
+    ...{ addBos: true, bos: 9 },
+    encode: (text: string) => (text === 'b c' ? [7] : text.split(' ').map((word) => word.charCodeAt(0))),
+    decode: (ids: number[]) => ids.map((id) => String.fromCharCode(id)).join(' '),
+  };
+
+  test('has the length asked for, BOS included, and text that becomes the same ids', () => {
+    expect(cutPrompt(words, 'a b c d', 3)).toEqual({ ids: [9, 97, 98], text: 'a b' });
+    expect(cutPrompt({ ...words, addBos: false }, 'a b c d', 3)).toEqual({ ids: [97, 98, 99], text: 'a b c' });
+  });
+
+  test('is refused where the text is too short or its start becomes other tokens', () => {
+    expect(() => cutPrompt(words, 'a b', 4)).toThrow(/too short/);
+    expect(() => cutPrompt(words, 'b c d', 3)).toThrow(/cannot be cut/);
+  });
+});
+
+const run = (promptTokens: number, prefillMs: number, decodeTokens: number, decodeMs: number, ids?: number[]): Run => ({
+  ...{ promptTokens, prefillMs, decodeTokens, decodeMs },
+  ...(ids && { ids }),
+});
+
+const engine = (part: Partial<EngineResult>): EngineResult => ({
+  ...{ family: 'ours', backend: 'wasm', threads: 1, description: 'it', start: {}, runs: [] },
+  ...part,
+});
+
+const result = (engines: EngineResult[]): SingleResult => ({
+  ...{ benchmark: 'single', date: '2026-11-25T00:00:00Z', loadBefore: 0, rounds: 1, engines },
+  machine: { processor: 'P', cores: 2, memoryBytes: 2 ** 30, system: 's', node: 'v' },
+  workload: { model: 'm.gguf', bytes: 100e6, promptTokens: 128, decodeTokens: 64, context: 512 },
+});
+
+describe('report', () => {
+  test('tokens a second of both phases', () => {
+    const runs = [run(128, 1000, 64, 2000)];
+    expect(speeds({ runs }, 'prefill')).toEqual([128]);
+    expect(speeds({ runs }, 'decode')).toEqual([32]);
+  });
+
+  test('compares with the peer of as many threads, and threads with one thread', () => {
+    const markdown = renderSingle(
+      result([
+        engine({ runs: [run(128, 1000, 64, 2000)] }),
+        engine({ threads: 2, runs: [run(128, 500, 64, 1600)] }),
+        engine({ family: 'native', backend: 'cpu', threads: 2, runs: [run(128, 1000, 64, 800)] }),
+      ]),
+    );
+    expect(markdown).toMatch(/\| ours WASM, 2 threads +\|.+\| +2\.00 \| +0\.50 \|\n/);
+    expect(markdown).toMatch(/\| ours WASM, 1 thread +\|.+\| +\| +\|\n/);
+    expect(markdown).toContain('ours 2.00 and 1.25 (2 threads)');
+  });
+
+  test('peak memory over the size of the file, the worse of cold and cached', () => {
+    const start = { warmLoadMs: 1, coldPeak: { tab: 150e6, browser: 160e6 }, warmPeak: { tab: 120e6, browser: 170e6 } };
+    expect(renderSingle(result([engine({ start })]))).toMatch(/ 150 \| +120 \| +\| +\| +170 \| +1\.50 \|/);
+  });
+
+  test('names a failed engine, a busy machine, and where tokens part', () => {
+    const markdown = renderSingle({
+      ...result([
+        engine({ failure: 'it broke' }),
+        engine({ threads: 2, runs: [run(1, 1, 1, 1, [5, 6, 7])] }),
+        engine({ family: 'native', backend: 'cpu', threads: 1, runs: [run(1, 1, 1, 1, [5, 6, 8])] }),
+      ]),
+      loadBefore: 3,
+    });
+    expect(markdown).toContain('**ours WASM, 1 thread failed**: it broke');
+    expect(markdown).toContain('Noisy');
+    expect(markdown).toContain('ours WASM, 2 threads 2 of 3');
+  });
+});
+
+test('a table has padded columns', () => {
+  expect(table(['a', 'long'], [['name', '1']])).toBe('| a    | long |\n| ---- | ---: |\n| name |    1 |');
+});
+
+test('recording replaces only what is between the marks', () => {
+  const document = 'a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n';
+  expect(replaceSection(document, 'x', 'new\n')).toBe('a\n<!-- x: begin -->\nnew\n<!-- x: end -->\nb\n');
+  expect(() => replaceSection(document, 'y', '')).toThrow(/no lines/);
+});

@@ -1,0 +1,60 @@
+/** Chromium as the benchmarks use it: the one of the browser tests, with a profile of its own for each engine. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type BrowserContext, chromium, type Page } from 'playwright';
+import config from '../../playwright.config.ts';
+import { BenchError } from './bench-error.ts';
+import { browserMemory, type Memory } from './memory.ts';
+
+/** Starting a browser leaves work behind; it counts to nobody. */
+const SETTLE_MS = 2000;
+const SOFTWARE_ADAPTER = '--use-webgpu-adapter=swiftshader';
+
+export interface BenchBrowser {
+  page: Page;
+  /** For `browserMemory`. */
+  profile: string;
+  /** `Chromium 156.0…` */
+  version: string;
+  /** While it showed an empty page; undefined where the system does not say. */
+  emptyMemory: Memory | undefined;
+  close(): Promise<void>;
+}
+
+/**
+ * Starts Chromium with an empty profile, shows an empty page and measures its memory.
+ * @param emptyPage address of a page with nothing on it
+ * @param gpu take the machine's GPU instead of the software adapter of the tests
+ */
+export async function openBrowser(emptyPage: string, { gpu }: { gpu: boolean }): Promise<BenchBrowser> {
+  const options = config.projects?.find(({ name }) => name === 'chromium')?.use?.launchOptions;
+  if (!options) throw new BenchError('No Chromium to measure in. Install it, or set CHROMIUM_PATH.');
+  const profile = mkdtempSync(join(tmpdir(), 'edgevisor-bench-'));
+  const args = (options.args ?? []).filter((flag) => !gpu || flag !== SOFTWARE_ADAPTER);
+  let context: BrowserContext;
+  try {
+    context = await chromium.launchPersistentContext(profile, { ...options, args });
+  } catch (error) {
+    rmSync(profile, { recursive: true, force: true });
+    throw error;
+  }
+  // tsx names functions by a helper, which functions that are sent to the page would look for there.
+  await context.addInitScript('globalThis.__name = (value) => value');
+  const page = context.pages()[0] ?? (await context.newPage());
+  page.setDefaultTimeout(0);
+  await page.goto(emptyPage);
+  await sleep(SETTLE_MS);
+  const userAgent = await page.evaluate(() => navigator.userAgent);
+  return {
+    page,
+    profile,
+    version: userAgent.match(/Chrome\/[\d.]+/)?.[0] ?? userAgent,
+    emptyMemory: browserMemory(profile),
+    async close() {
+      await context.close();
+      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}

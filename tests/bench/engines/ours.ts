@@ -1,0 +1,70 @@
+/** This project, through its public handle in the built host page. */
+import type { Page } from 'playwright';
+import { openBrowser } from '../browser.ts';
+import type { Engine, Prompt, Run, Workload } from '../engine.ts';
+import { measureStart } from './starting.ts';
+
+export interface OursOptions {
+  backend: 'wasm' | 'webgpu';
+  threads: number;
+  /** Origin of the real server. */
+  url: string;
+  emptyPage: string;
+  gpu: boolean;
+}
+
+export function ours({ backend, threads, url, emptyPage, gpu }: OursOptions): Engine {
+  return {
+    ...{ family: 'ours', backend, threads },
+    async open(workload) {
+      const browser = await openBrowser(emptyPage, { gpu });
+      const { page } = browser;
+      const engine = {
+        async goto() {
+          await page.goto(`${url}/host.html`);
+          await page.evaluate(() => window.edgevisor.ready);
+        },
+        load: () => load(page, workload, { backend, threads }),
+        generate: (prompt: Prompt, decodeTokens: number) => generate(page, prompt, decodeTokens),
+      };
+      try {
+        const start = await measureStart(browser, engine, workload);
+        const status = await page.evaluate(() => window.edgevisor.status());
+        return {
+          description: `${browser.version}, ${status.devices[0]?.backend} with ${status.devices[0]?.threads} threads`,
+          start: { ...start, ownBytes: status.devices[0]?.memoryUsed },
+          run: () => generate(page, workload.prompt, workload.decodeTokens),
+          close: () => browser.close(),
+        };
+      } catch (error) {
+        await browser.close();
+        throw error;
+      }
+    },
+  };
+}
+
+async function load(
+  page: Page,
+  { file, context }: Workload,
+  { backend, threads }: Pick<OursOptions, 'backend' | 'threads'>,
+): Promise<void> {
+  const options = { model: file.replace(/\.gguf$/, ''), backend, threads, context };
+  const info = await page.evaluate((asked) => window.edgevisor.load(asked), options);
+  const asAsked = info.backend === backend && (backend === 'webgpu' || info.threads === threads);
+  if (!asAsked) throw new Error(`Asked for ${backend} with ${threads} threads, got ${JSON.stringify(info)}.`);
+}
+
+async function generate(page: Page, { ids }: Prompt, decodeTokens: number): Promise<Run> {
+  const generation = await page.evaluate((options) => window.edgevisor.generate(options), {
+    ids,
+    maxTokens: decodeTokens + 1,
+    temperature: 0,
+    ignoreEos: true,
+    reuse: false,
+  });
+  const { promptTokens, cachedTokens, prefillMs, decodeTokens: decoded, decodeMs } = generation.timings;
+  if (promptTokens !== ids.length || cachedTokens !== 0 || decoded !== decodeTokens)
+    throw new Error(`Not the work that was asked for: ${JSON.stringify(generation.timings)}`);
+  return { promptTokens, prefillMs, decodeTokens: decoded, decodeMs, ids: generation.ids };
+}

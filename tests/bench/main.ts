@@ -1,0 +1,39 @@
+/** `npm run bench -- NAME`: the benchmarks, one a subcommand. They measure and never judge; see `docs/benchmarks.md`. */
+import { RunError } from '../../scripts/run.ts';
+import { BenchError } from './bench-error.ts';
+
+interface Benchmark {
+  summary: string;
+  /** Loaded only when asked for: each pulls in browsers or peers of its own. */
+  load(): Promise<{ main(args: string[]): Promise<void> }>;
+}
+
+const BENCHMARKS = new Map<string, Benchmark>([
+  ['single', { summary: 'one device against wllama and native llama.cpp', load: () => import('./single.ts') }],
+  ['kernels', { summary: 'the WASM backend alone, by kind of operation', load: () => import('./kernels.ts') }],
+]);
+
+const USAGE = [
+  'Usage: npm run bench -- BENCHMARK [options]',
+  '',
+  ...[...BENCHMARKS].map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`),
+  '',
+  'Each says its options with --help.',
+].join('\n');
+
+async function main([name = '', ...args]: string[]): Promise<void> {
+  const benchmark = BENCHMARKS.get(name);
+  if (benchmark) {
+    await (await benchmark.load()).main(args);
+    return;
+  }
+  if (name !== '--help') throw new BenchError(`${name ? `There is no benchmark "${name}".` : 'Name one.'}\n\n${USAGE}`);
+  console.log(USAGE);
+}
+
+const forPeople = [BenchError, RunError];
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  console.error(forPeople.some((kind) => error instanceof kind) ? (error as Error).message : error);
+  process.exitCode = 1;
+});

@@ -1,0 +1,159 @@
+/** `npm run bench -- single`: one device, ours against wllama and native llama.cpp on the same file and threads. */
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DEFAULT_MODELS_DIR } from '../../signaling-server/options.ts';
+import { BenchError } from './bench-error.ts';
+import { type Engine, labelOf, type OpenEngine, type Run, type Workload } from './engine.ts';
+import { native } from './engines/native.ts';
+import { ours } from './engines/ours.ts';
+import { wllama } from './engines/wllama.ts';
+import { loadAverage, machine } from './machine.ts';
+import { parseSingleOptions, SINGLE_USAGE, type SingleOptions } from './options.ts';
+import { ensurePeers } from './peers.ts';
+import { readPrompts } from './prompt.ts';
+import { record, writeResults } from './results.ts';
+import { startOurServer, startPeerServer } from './servers.ts';
+import { type EngineResult, renderSingle, type SingleResult } from './single-report.ts';
+import { within } from './within.ts';
+
+/** For the time to the first token. */
+const SHORT_PROMPT_TOKENS = 8;
+/** More where the prompt needs it. */
+const CONTEXT = 512;
+/** Threads that spin while they wait for work have gone to sleep by then. */
+const PAUSE_MS = 300;
+const LONGEST_START_MS = 15 * 60_000;
+const LONGEST_RUN_MS = 10 * 60_000;
+
+interface Contender {
+  engine: Engine;
+  result: EngineResult;
+  open?: OpenEngine;
+}
+
+export async function main(args: string[]): Promise<void> {
+  const options = parseSingleOptions(args);
+  if (options === 'help') {
+    console.log(SINGLE_USAGE);
+    return;
+  }
+  const workload = await prepare(options);
+  if (options.engines.some((family) => family !== 'ours')) await ensurePeers(say);
+  const loadBefore = loadAverage();
+  const results = await withServers(workload.directory, (servers) =>
+    measure(engines(options, servers), workload, options),
+  );
+  const report: SingleResult = {
+    benchmark: 'single',
+    date: new Date().toISOString(),
+    machine: machine(),
+    loadBefore,
+    workload: {
+      model: workload.file,
+      bytes: workload.bytes,
+      promptTokens: workload.prompt.ids.length,
+      decodeTokens: workload.decodeTokens,
+      context: workload.context,
+    },
+    rounds: options.rounds,
+    engines: results,
+  };
+  const markdown = renderSingle(report);
+  console.log(`\n${markdown}\nAll figures: ${writeResults('single', report)}`);
+  if (options.record) say(`Written into ${record('single', markdown)}.`);
+  if (results.some(({ failure }) => failure)) process.exitCode = 1;
+}
+
+const say = (line: string): void => console.error(line);
+
+async function prepare({ model, prompt: promptTokens, decode: decodeTokens }: SingleOptions): Promise<Workload> {
+  const directory = process.env.MODELS_DIR || DEFAULT_MODELS_DIR;
+  const file = `${model}.gguf`;
+  const path = join(directory, file);
+  if (!existsSync(path))
+    throw new BenchError(`There is no ${path}. "npm start" fetches the default model; --model names another.`);
+  const [prompt, shortPrompt] = await readPrompts(path, [promptTokens, SHORT_PROMPT_TOKENS]);
+  return {
+    ...{ directory, file, bytes: statSync(path).size },
+    ...{ prompt: prompt!, shortPrompt: shortPrompt!, decodeTokens },
+    context: Math.max(CONTEXT, promptTokens + decodeTokens + 1),
+  };
+}
+
+interface Servers {
+  ours: string;
+  peers: string;
+}
+
+async function withServers<T>(models: string, work: (servers: Servers) => Promise<T>): Promise<T> {
+  const peers = await startPeerServer(models);
+  try {
+    const own = await startOurServer(models);
+    try {
+      return await work({ ours: own.url, peers: peers.url });
+    } finally {
+      await own.close();
+    }
+  } finally {
+    await peers.close();
+  }
+}
+
+function engines({ backends, threads, engines: families, gpu }: SingleOptions, servers: Servers): Engine[] {
+  const page = { url: servers.ours, emptyPage: servers.peers, gpu };
+  const most = Math.max(...threads);
+  const all: Engine[] = [
+    ...(backends.includes('wasm') ? threads.map((n) => ours({ ...page, backend: 'wasm', threads: n })) : []),
+    ...(backends.includes('webgpu') ? [ours({ ...page, backend: 'webgpu', threads: most })] : []),
+    ...threads.map((n) => wllama({ threads: n, url: servers.peers })),
+    ...threads.map((n) => native(n)),
+  ];
+  return all.filter(({ family }) => families.includes(family));
+}
+
+async function measure(list: Engine[], workload: Workload, { rounds }: SingleOptions): Promise<EngineResult[]> {
+  const contenders = list.map((engine): Contender => {
+    const { family, backend, threads } = engine;
+    return { engine, result: { family, backend, threads, description: '', start: {}, runs: [] } };
+  });
+  try {
+    for (const contender of contenders) await attempt(contender, () => start(contender, workload));
+    for (let round = 0; round < rounds; round++) {
+      say(`Round ${round + 1} of ${rounds} …`);
+      // Everyone comes first once in a while: whoever runs after a pause may find a cooler processor.
+      for (let i = 0; i < contenders.length; i++) {
+        const contender = contenders[(i + round) % contenders.length]!;
+        await attempt(contender, () => runOnce(contender));
+      }
+    }
+  } finally {
+    await Promise.allSettled(contenders.map(({ open }) => open?.close()));
+  }
+  return contenders.map(({ result }) => result);
+}
+
+async function start(contender: Contender, workload: Workload): Promise<void> {
+  const label = labelOf(contender.engine);
+  say(`Starting ${label} …`);
+  contender.open = await within(LONGEST_START_MS, contender.engine.open(workload), `The start of ${label}`);
+  contender.result.description = contender.open.description;
+  contender.result.start = contender.open.start;
+}
+
+async function runOnce({ engine, open, result }: Contender): Promise<void> {
+  if (!open || result.failure) return;
+  await sleep(PAUSE_MS);
+  const run: Run = await within(LONGEST_RUN_MS, open.run(), `A run of ${labelOf(engine)}`);
+  result.runs.push(run);
+}
+
+/** One engine that fails does not take away the others' figures; the report names it, and the exit code too. */
+async function attempt({ engine, result }: Contender, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    result.failure = error instanceof Error ? error.message : String(error);
+    say(`${labelOf(engine)} failed: ${result.failure}`);
+  }
+}
