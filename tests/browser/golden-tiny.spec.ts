@@ -25,13 +25,14 @@ for (const { name, gguf, golden } of tinyModels()) {
       await loadOn(page, backend, name);
       const full: number[][] = [];
       for (const item of golden.cases) {
-        const judged = await teacherForced(page, item);
+        const { first, topError } = await teacherForced(page, item);
         const where = `${backend}, ${item.name}`;
-        const error = rms(judged.full, item.exactLogits!);
+        const error = rms(first, item.exactLogits!);
         expect(error, `${where}: rms error`).toBeLessThanOrEqual(OF_LLAMACPP * item.llamacppRmsError!);
-        expectAgreement(backend, judged.full, await reference(item.ids), where);
-        await freeRunning(page, item, judged.topError);
-        full.push(judged.full);
+        expectAgreement(backend, first, await reference(item.ids), where);
+        // Step by step a software GPU takes its time: one prompt of some length must do.
+        if (backend === 'wasm' || item.name === 'ids33') await freeRunning(page, item, topError);
+        full.push(first);
       }
       fulls.push(full);
     }
