@@ -1,5 +1,5 @@
 /** Model files over HTTP, by ranges, through passing faults of the network. */
-import { checkRange, joinSources, splitName, splitSiblings } from './sources.ts';
+import { checkRange, checkRuns, joinSources, readRuns, splitName, splitSiblings } from './sources.ts';
 import { type ByteSource, ModelError } from './types.ts';
 
 export interface HttpOptions {
@@ -17,6 +17,11 @@ const STALL_MS = 30_000;
 const MAX_FAULTS = 6;
 /** Bytes that count as progress: a server that sends a crumb before every fault must not keep us here for ever. */
 const PROGRESS_BYTES = 16 * 1024;
+/** Where our own server has its models, and cuts columns out of them (`signaling-server/strided.ts`). */
+const STRIDED_PATH = '/models/';
+/** Its limits: bytes of one piece, and of all pieces of one answer. */
+const MAX_PIECE_BYTES = 2 ** 20;
+const MAX_ANSWER_BYTES = 256 * 2 ** 20;
 /** First bytes of a file, read to learn its size and whether it is a web page. */
 const PROBE_BYTES = 512;
 
@@ -24,7 +29,8 @@ const PROBE_BYTES = 512;
 class PassingFault extends Error {}
 
 /**
- * A source over a URL that allows ranges. Asks once for the first bytes to learn the size.
+ * A source over a URL that allows ranges. Asks once for the first bytes to learn the size. Our own server's models can
+ * also be read by columns.
  * Rejects with ModelError: `network` (not found, not allowed, unreachable, no ranges), `not-a-model` (a web page).
  */
 export async function httpSource(url: string | URL, options: HttpOptions = {}): Promise<ByteSource> {
@@ -55,7 +61,70 @@ export async function httpSource(url: string | URL, options: HttpOptions = {}): 
       return out;
     },
   };
+  if (cutsColumns(address)) source.readStrided = stridedReader(address, source, tag, options);
   return source;
+}
+
+/** Whether the server of this address is ours, which cuts columns itself. */
+function cutsColumns(address: string): boolean {
+  const here = globalThis.location?.origin;
+  if (!here) return false;
+  const { origin, pathname } = new URL(address, here);
+  return origin === here && pathname.startsWith(STRIDED_PATH);
+}
+
+/** Reads pieces at even distances, in as many requests as the server's limits ask for. */
+function stridedReader(
+  address: string,
+  source: ByteSource,
+  tag: string | null,
+  options: HttpOptions,
+): NonNullable<ByteSource['readStrided']> {
+  const { name } = source;
+  const url = new URL(address, globalThis.location.origin);
+  url.pathname += '/strided';
+
+  /** Pieces `first` to `first + count` into `out`; a broken connection goes on after the last whole piece. */
+  async function pieces(
+    place: { offset: number; stride: number; length: number; count: number },
+    out: Uint8Array,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { offset, stride, length, count } = place;
+    let done = 0;
+    await retrying({ ...options, signal }, name, async (attempt) => {
+      let at = done * length;
+      const query = { offset: offset + done * stride, stride, length, count: count - done };
+      url.search = new URLSearchParams(Object.entries(query).map(([key, value]) => [key, String(value)])).toString();
+      const response = await attempt.get(url.href);
+      if (tag !== null && response.headers.get('etag') !== tag) {
+        await response.body?.cancel();
+        throw changedFile(name);
+      }
+      await attempt.body(response, (chunk) => {
+        const part = chunk.subarray(0, out.length - at);
+        out.set(part, at);
+        at += part.length;
+        if (Math.floor(at / length) === done) return;
+        done = Math.floor(at / length);
+        attempt.progress();
+      });
+      if (at < out.length) throw new PassingFault(`the connection ended ${out.length - at} bytes early`);
+    });
+  }
+
+  return async (offset, stride, length, count, given) => {
+    checkRuns(source, offset, stride, length, count);
+    const signal = given ?? options.signal;
+    if (stride < length || length > MAX_PIECE_BYTES) return readRuns(source, offset, stride, length, count, signal);
+    const out = new Uint8Array(length * count);
+    const atOnce = Math.floor(MAX_ANSWER_BYTES / length);
+    for (let first = 0; first < count; first += atOnce) {
+      const part = { offset: offset + first * stride, stride, length, count: Math.min(atOnce, count - first) };
+      await pieces(part, out.subarray(first * length, (first + part.count) * length), signal);
+    }
+    return out;
+  };
 }
 
 /**
@@ -112,21 +181,25 @@ function probe(address: string, name: string, options: HttpOptions): Promise<{ s
 
 /** Checks that a response is the range asked for, of the same file as before. */
 function checkPartial(response: Response, name: string, from: number, size: number, tag: string | null): void {
-  const changed = () =>
-    new ModelError('network', `${name} was changed on its server while it was read. Load the model again.`);
-  if (response.status === 416) throw changed();
+  if (response.status === 416) throw changedFile(name);
   if (response.status !== 206) throw new PassingFault('the server sent the whole file instead of a range');
-  if (tag !== null && response.headers.get('etag') !== null && response.headers.get('etag') !== tag) throw changed();
+  if (tag !== null && response.headers.get('etag') !== null && response.headers.get('etag') !== tag)
+    throw changedFile(name);
   const range = /^bytes (\d+)-\d+\/(\d+|\*)/.exec(response.headers.get('content-range') ?? '');
   if (!range) return;
-  if (range[2] !== '*' && Number(range[2]) !== size) throw changed();
+  if (range[2] !== '*' && Number(range[2]) !== size) throw changedFile(name);
   if (Number(range[1]) !== from) throw new PassingFault('the server sent another range than was asked for');
 }
+
+const changedFile = (name: string) =>
+  new ModelError('network', `${name} was changed on its server while it was read. Load the model again.`);
 
 /** One try: requests that break off when nothing comes, and the means to say that something did. */
 interface Attempt {
   /** Asks for [from, to). Resolves with a 200, 206 or 416; throws PassingFault or ModelError otherwise. */
   fetch(address: string, from: number, to: number): Promise<Response>;
+  /** Asks for an address as it is. Resolves with a 200; throws PassingFault or ModelError otherwise. */
+  get(address: string): Promise<Response>;
   /** Gives the body piece by piece. */
   body(response: Response, use: (chunk: Uint8Array) => void): Promise<void>;
   /** Content length by HEAD, for servers that keep `Content-Range` from other origins. */
@@ -193,6 +266,7 @@ function makeAttempt(name: string, watch: StallWatch, progress: () => void): Att
   return {
     progress,
     fetch: (address, from, to) => request(address, { headers: { Range: `bytes=${from}-${to - 1}` } }),
+    get: (address) => request(address, {}),
     async body(response, use) {
       const reader = response.body?.getReader();
       if (!reader) return;

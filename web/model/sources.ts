@@ -21,6 +21,35 @@ export function checkRange(source: ByteSource, from: number, to: number): void {
   }
 }
 
+/** As `checkRange`, for `count` runs of `length` bytes, `stride` apart. */
+export function checkRuns(source: ByteSource, offset: number, stride: number, length: number, count: number): void {
+  checkRange(source, offset, offset + Math.max(0, count - 1) * stride + length);
+}
+
+/** Bytes that are read at once to cut runs out of them. */
+const BAND_BYTES = 4 * 2 ** 20;
+
+/** What `readStrided` gives, out of a source that can only read ranges: a few rows at a time, cut here. */
+export async function readRuns(
+  source: ByteSource,
+  offset: number,
+  stride: number,
+  length: number,
+  count: number,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  checkRuns(source, offset, stride, length, count);
+  const out = new Uint8Array(length * count);
+  const atOnce = Math.max(1, Math.floor(BAND_BYTES / Math.max(1, stride)));
+  for (let first = 0; first < count; first += atOnce) {
+    const runs = Math.min(atOnce, count - first);
+    const from = offset + first * stride;
+    const bytes = await source.read(from, from + (runs - 1) * stride + length, signal);
+    for (let i = 0; i < runs; i++) out.set(bytes.subarray(i * stride, i * stride + length), (first + i) * length);
+  }
+  return out;
+}
+
 /** A source over bytes in memory. What it reads are views, not copies. */
 export function bytesSource(bytes: Uint8Array, name = 'memory'): ByteSource {
   const source: ByteSource = {
@@ -62,7 +91,7 @@ export function fileSource(file: Blob): ByteSource {
   return source;
 }
 
-/** One source over several in a row; a read may cross their borders. */
+/** One source over several in a row; a read may cross their borders. Cuts columns where all of them do. */
 export function joinSources(parts: readonly ByteSource[]): JoinedSource {
   const starts: number[] = [];
   let size = 0;
@@ -93,6 +122,17 @@ export function joinSources(parts: readonly ByteSource[]): JoinedSource {
       return out;
     },
   };
+  if (parts.length > 0 && parts.every((part) => part.readStrided)) {
+    source.readStrided = async (offset, stride, length, count, signal) => {
+      const end = offset + (count - 1) * stride + length;
+      const index = starts.findLastIndex((start) => start <= offset);
+      const part = parts[index];
+      // A tensor lies within one file; runs over a border are nobody's, but must not come out wrong.
+      if (!part?.readStrided || end > starts[index]! + part.size)
+        return readRuns(source, offset, stride, length, count, signal);
+      return part.readStrided(offset - starts[index]!, stride, length, count, signal);
+    };
+  }
   return source;
 }
 

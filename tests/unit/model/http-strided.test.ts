@@ -1,0 +1,133 @@
+/** Columns over HTTP: our own server cuts them, through its limits and a faulty network. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { serveModels } from '../../../signaling-server/model-routes.ts';
+import { httpSource, urlSource } from '../../../web/model/http.ts';
+import { failure } from './failure.ts';
+
+const FILE = Uint8Array.from({ length: 3_000_000 }, (_, i) => (Math.imul(i, 2654435761) >>> 24) ^ (i >>> 13));
+const FAST = { retryDelayMs: 1 };
+
+let directory: string;
+let server: Server | undefined;
+let asked: URL[];
+/** Bytes of bodies sent, over all answers. */
+let sent: number;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'edgevisor-strided-'));
+  asked = [];
+  sent = 0;
+});
+afterEach(() => {
+  vi.unstubAllGlobals();
+  server?.closeAllConnections();
+  server?.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+/** Serves the directory as the page's own server, or as another's; `fault` may spoil an answer. */
+async function serve(options: {
+  own: boolean;
+  fault?: (request: IncomingMessage, response: ServerResponse, number: number) => void;
+}): Promise<string> {
+  server = createServer((request, response) => {
+    asked.push(new URL(request.url ?? '', 'http://server'));
+    const write = response.write.bind(response) as (chunk: Uint8Array, ...rest: unknown[]) => boolean;
+    response.write = ((chunk: Uint8Array, ...rest: unknown[]) => {
+      sent += chunk.length;
+      return write(chunk, ...rest);
+    }) as typeof response.write;
+    options.fault?.(request, response, asked.length);
+    if (!response.headersSent && !request.socket.destroyed) void serveModels(directory, request, response);
+  });
+  await new Promise<void>((resolve) => server!.listen(0, '127.0.0.1', resolve));
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const here = options.own ? origin : 'http://page.example';
+  vi.stubGlobal('location', { origin: here, href: `${here}/host.html` });
+  return `${origin}/models/`;
+}
+
+function runs(offset: number, stride: number, length: number, count: number, file = FILE): Uint8Array {
+  return Buffer.concat(
+    Array.from({ length: count }, (_, i) => file.subarray(offset + i * stride, offset + i * stride + length)),
+  );
+}
+
+const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
+
+describe('columns over HTTP', () => {
+  it('are cut by our own server: no more bytes travel than are asked for', async () => {
+    writeFileSync(join(directory, 'm.gguf'), FILE);
+    const source = await httpSource(`${await serve({ own: true })}m.gguf`, FAST);
+    sent = 0;
+    const got = await source.readStrided!(1000, 720, 160, 4000);
+    expect(same(got, runs(1000, 720, 160, 4000))).toBe(true);
+    expect(sent).toBe(160 * 4000);
+    expect(asked.at(-1)!.pathname).toBe('/models/m.gguf/strided');
+  });
+
+  it('are not asked of another site', async () => {
+    writeFileSync(join(directory, 'm.gguf'), FILE);
+    const source = await httpSource(`${await serve({ own: false })}m.gguf`, FAST);
+    expect(source.readStrided).toBeUndefined();
+  });
+
+  it('go on after the last whole piece when the connection breaks', async () => {
+    writeFileSync(join(directory, 'm.gguf'), FILE);
+    const base = await serve({
+      own: true,
+      fault(request, response, number) {
+        if (!request.url?.includes('strided')) return;
+        if (number === 2) response.writeHead(503).end();
+        if (number === 3) {
+          // Two pieces and a half of what was asked for.
+          response.writeHead(200, { ETag: tag, 'Content-Length': 10 * 100_000 });
+          response.write(runs(0, 200_000, 100_000, 10).subarray(0, 250_000), () => response.destroy());
+        }
+      },
+    });
+    const tag = (await fetch(`${base}m.gguf`, { method: 'HEAD' })).headers.get('etag')!;
+    asked.length = 0;
+    const source = await httpSource(`${base}m.gguf`, FAST);
+    expect(same(await source.readStrided!(0, 200_000, 100_000, 10), runs(0, 200_000, 100_000, 10))).toBe(true);
+    expect(asked.at(-1)!.searchParams.get('count')).toBe('8');
+    expect(asked.at(-1)!.searchParams.get('offset')).toBe('400000');
+  });
+
+  it('wider than a piece may be are read as they lie', async () => {
+    writeFileSync(join(directory, 'm.gguf'), FILE);
+    const source = await httpSource(`${await serve({ own: true })}m.gguf`, FAST);
+    expect(same(await source.readStrided!(5, 1_200_000, 1_100_000, 2), runs(5, 1_200_000, 1_100_000, 2))).toBe(true);
+    expect(asked.every(({ pathname }) => !pathname.endsWith('strided'))).toBe(true);
+  });
+
+  it('come from the right file of a split model, and from two where they cross', async () => {
+    writeFileSync(join(directory, 'm-00001-of-00002.gguf'), FILE.subarray(0, 1_000_000));
+    writeFileSync(join(directory, 'm-00002-of-00002.gguf'), FILE.subarray(1_000_000));
+    const source = await urlSource(`${await serve({ own: true })}m-00001-of-00002.gguf`, FAST);
+    const places: Parameters<typeof runs>[] = [
+      [999_000, 500, 100, 2],
+      [1_000_000, 1000, 32, 500],
+      [900_000, 1000, 300, 300],
+    ];
+    for (const place of places)
+      expect(same(await source.readStrided!(place[0], place[1], place[2], place[3]), runs(...place))).toBe(true);
+    const cut = asked
+      .filter(({ pathname }) => pathname.endsWith('strided'))
+      .map(({ pathname }) => pathname.slice(8, 15));
+    expect(cut).toEqual(['m-00001', 'm-00002']);
+  });
+
+  it('of a file that has changed, or beyond its end, are refused', async () => {
+    writeFileSync(join(directory, 'm.gguf'), FILE);
+    const source = await httpSource(`${await serve({ own: true })}m.gguf`, FAST);
+    await expect(source.readStrided!(0, 1000, 100, 3001)).rejects.toEqual(failure('truncated', /incomplete/));
+    writeFileSync(join(directory, 'm.gguf'), FILE.subarray(0, 2_999_999));
+    await expect(source.readStrided!(0, 1000, 100, 10)).rejects.toEqual(failure('network', /changed/));
+  });
+});
