@@ -1,16 +1,17 @@
 import { count, field, fieldInt, take } from './layout';
 import { fourRows } from './matmul-float';
+import { BLOCK_BYTES, HALF_BYTES } from './matmul-q4';
 
 // @ts-ignore: decorator
 @inline const TILE_Q4: i32 = 3;
 // @ts-ignore: decorator
 @inline const TILE_Q8: i32 = 4;
 
-/** The four lanes of a group at one column; the caller keeps one. */
+/** Value of row `row` (0 to 3) of half a group at one column. */
 // @ts-ignore: decorator
 @inline
-function q4Value(group: usize, blocks: usize, row: usize, c: usize): f32 {
-  const w = group + (c >> 5) * 96;
+function q4Value(half: usize, row: usize, c: usize): f32 {
+  const w = half + (c >> 5) * BLOCK_BYTES;
   const at = c & 31;
   const byte = load<u8>(w + 32 + ((at >> 3) << 4) + (row << 2) + (at & 3));
   const q = at & 4 ? byte >> 4 : byte & 15;
@@ -38,8 +39,8 @@ export function embed(op: usize): void {
     const row = <usize>(id & 3);
     const blocks = cols >> 5;
     if (kind == TILE_Q4) {
-      const group = field(op, 2) + <usize>(id >> 2) * blocks * 96;
-      for (let c: usize = 0; c < cols; c++) store<f32>(out + (c << 2), q4Value(group, blocks, row, c));
+      const half = field(op, 2) + <usize>(id >> 3) * blocks * BLOCK_BYTES + (id & 4 ? HALF_BYTES : 0);
+      for (let c: usize = 0; c < cols; c++) store<f32>(out + (c << 2), q4Value(half, row, c));
     } else if (kind == TILE_Q8) {
       const header: usize = halves || mins ? 32 : 16;
       const group = field(op, 2) + <usize>(id >> 2) * blocks * (header + 128);

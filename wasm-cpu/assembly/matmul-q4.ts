@@ -1,11 +1,14 @@
-// 4-bit tiles. Device layout: groups of 4 rows; a group is a run of blocks of 96 bytes:
+// 4-bit tiles. Device layout: groups of 8 rows; a group is a run of blocks of 192 bytes, one stream through memory (two
+// streams side by side took twice as long: the hardware's prefetcher follows one). A block is two halves of 4 rows:
 //   4 scales (f32), 4 minima (f32), 4 vectors of 16 bytes. Byte 4·row + c of vector j holds column 8j + c in its low
 //   nibble and column 8j + 4 + c in its high one, so that one 4-byte broadcast of activations serves four rows, and the
 //   four lanes of an accumulator are four rows: no sums across lanes, no shuffles.
 import { A_HL, A_N, A_SCALE, A_SUM, A_XS, count, field, fieldInt, take } from './layout';
 
 // @ts-ignore: decorator
-@inline const BLOCK_BYTES: usize = 96;
+@inline export const HALF_BYTES: usize = 96;
+// @ts-ignore: decorator
+@inline export const BLOCK_BYTES: usize = 192;
 
 // @ts-ignore: decorator
 @inline
@@ -70,8 +73,8 @@ function scaled(sum: v128, w: usize, dots: v128, scale: usize, blockSum: usize):
   return f32x4.add(sum, f32x4.add(product, f32x4.mul(v128.load(w, 16), v128.load32_splat(blockSum))));
 }
 
-/** One group of 4 rows, one position; `sum` is where it starts. */
-function vectorGroup(w: usize, blocks: i32, xs: usize, hl: usize, scale: usize, blockSum: usize, sum: v128): v128 {
+/** Half a group (4 rows), one position; `sum` is where it starts. */
+function vectorHalf(w: usize, blocks: i32, xs: usize, hl: usize, scale: usize, blockSum: usize, sum: v128): v128 {
   for (let b = 0; b < blocks; b++) {
     let dots: v128;
     if (ASC_FEATURE_RELAXED_SIMD) {
@@ -100,13 +103,13 @@ function vectorGroup(w: usize, blocks: i32, xs: usize, hl: usize, scale: usize, 
   return sum;
 }
 
-/** Two groups of 4 rows, one position: the broadcasts serve eight rows. */
-function vectorPair(w: usize, next: usize, blocks: i32, hl: usize, scale: usize, blockSum: usize, y: usize, add: bool): void {
+/** A group of 8 rows, one position: the broadcasts serve all of them. */
+function vectorGroup(w: usize, blocks: i32, hl: usize, scale: usize, blockSum: usize, y: usize, add: bool): void {
   let sum0 = add ? v128.load(y) : f32x4.splat(0);
   let sum1 = add ? v128.load(y, 16) : f32x4.splat(0);
   for (let b = 0; b < blocks; b++) {
     let v0 = v128.load(w, 32);
-    let v1 = v128.load(next, 32);
+    let v1 = v128.load(w, 128);
     let p0 = low(v0);
     let p1 = low(v1);
     let xh = v128.load32_splat(hl, 0);
@@ -124,7 +127,7 @@ function vectorPair(w: usize, next: usize, blocks: i32, hl: usize, scale: usize,
     h1 = i16x8.add(h1, dot(xh, p1));
     l1 = i16x8.add(l1, dot(xl, p1));
     v0 = v128.load(w, 48);
-    v1 = v128.load(next, 48);
+    v1 = v128.load(w, 144);
     p0 = low(v0);
     p1 = low(v1);
     xh = v128.load32_splat(hl, 8);
@@ -142,7 +145,7 @@ function vectorPair(w: usize, next: usize, blocks: i32, hl: usize, scale: usize,
     h1 = i16x8.add(h1, dot(xh, p1));
     l1 = i16x8.add(l1, dot(xl, p1));
     v0 = v128.load(w, 64);
-    v1 = v128.load(next, 64);
+    v1 = v128.load(w, 160);
     p0 = low(v0);
     p1 = low(v1);
     xh = v128.load32_splat(hl, 16);
@@ -160,7 +163,7 @@ function vectorPair(w: usize, next: usize, blocks: i32, hl: usize, scale: usize,
     h1 = i16x8.add(h1, dot(xh, p1));
     l1 = i16x8.add(l1, dot(xl, p1));
     v0 = v128.load(w, 80);
-    v1 = v128.load(next, 80);
+    v1 = v128.load(w, 176);
     p0 = low(v0);
     p1 = low(v1);
     xh = v128.load32_splat(hl, 24);
@@ -178,9 +181,8 @@ function vectorPair(w: usize, next: usize, blocks: i32, hl: usize, scale: usize,
     h1 = i16x8.add(h1, dot(xh, p1));
     l1 = i16x8.add(l1, dot(xl, p1));
     sum0 = scaled(sum0, w, join(h0, l0), scale, blockSum);
-    sum1 = scaled(sum1, next, join(h1, l1), scale, blockSum);
+    sum1 = scaled(sum1, w + HALF_BYTES, join(h1, l1), scale, blockSum);
     w += BLOCK_BYTES;
-    next += BLOCK_BYTES;
     hl += 64;
     scale += 4;
     blockSum += 4;
@@ -189,8 +191,8 @@ function vectorPair(w: usize, next: usize, blocks: i32, hl: usize, scale: usize,
   v128.store(y, sum1, 16);
 }
 
-/** One group of 4 rows against all positions: nibbles are unpacked once a block and stay in registers. */
-function matrixGroup(
+/** Half a group (4 rows) against all positions: nibbles are unpacked once a block and stay in registers. */
+function matrixHalf(
   w: usize,
   blocks: i32,
   positions: i32,
@@ -263,12 +265,12 @@ function matrixGroup(
 }
 
 /**
- * y (+)= tile · x. Fields: 2 tile, 3 groups of 4 rows, 4 blocks a row, 5 record, 6 first block of x, 7 y, 8 bytes
- * between positions of y, 9: 1 = add to y, 10 chunk of groups (even), 11: 1 = one position only.
+ * y (+)= tile · x. Fields: 2 tile, 3 rows, 4 blocks a row, 5 record, 6 first block of x, 7 y, 8 bytes between positions
+ * of y, 9: 1 = add to y, 10 chunk of groups, 11: 1 = one position only. Rows are written in fours.
  */
 export function matmulQ4(op: usize): void {
   const tile = field(op, 2);
-  const groups = fieldInt(op, 3);
+  const rows = fieldInt(op, 3);
   const blocks = fieldInt(op, 4);
   const record = field(op, 5);
   const firstBlock = fieldInt(op, 6);
@@ -277,6 +279,7 @@ export function matmulQ4(op: usize): void {
   const add = fieldInt(op, 9) != 0;
   const chunk = fieldInt(op, 10);
   const positions = fieldInt(op, 11) ? 1 : count();
+  const groups = (rows + 7) >> 3;
   const groupBytes = <usize>blocks * BLOCK_BYTES;
   const xs = <usize>load<u32>(record, A_XS) + <usize>(firstBlock << 6);
   const hl = <usize>load<u32>(record, A_HL) + <usize>(firstBlock << 6);
@@ -286,22 +289,24 @@ export function matmulQ4(op: usize): void {
     let g = take(op, chunk);
     if (g >= groups) break;
     const to = min(g + chunk, groups);
-    if (positions > 1) {
-      for (; g < to; g++) {
-        matrixGroup(tile + <usize>g * groupBytes, blocks, positions, record, firstBlock, y + <usize>(g << 4), yStride, add);
-      }
-      continue;
-    }
-    if (ASC_FEATURE_RELAXED_SIMD) {
-      for (; g + 1 < to; g += 2) {
-        const w = tile + <usize>g * groupBytes;
-        vectorPair(w, w + groupBytes, blocks, hl, scale, blockSum, y + <usize>(g << 4), add);
-      }
-    }
     for (; g < to; g++) {
-      const out = y + <usize>(g << 4);
-      const start = add ? v128.load(out) : f32x4.splat(0);
-      v128.store(out, vectorGroup(tile + <usize>g * groupBytes, blocks, xs, hl, scale, blockSum, start));
+      const w = tile + <usize>g * groupBytes;
+      const out = y + <usize>(g << 5);
+      // The last group may have a second half of padding, whose place in y belongs to somebody else.
+      const halves = rows - (g << 3) > 4 ? 2 : 1;
+      if (positions > 1) {
+        for (let h = 0; h < halves; h++) {
+          matrixHalf(w + <usize>h * HALF_BYTES, blocks, positions, record, firstBlock, out + <usize>(h << 4), yStride, add);
+        }
+      } else if (ASC_FEATURE_RELAXED_SIMD && halves == 2) {
+        vectorGroup(w, blocks, hl, scale, blockSum, out, add);
+      } else {
+        for (let h = 0; h < halves; h++) {
+          const at = out + <usize>(h << 4);
+          const start = add ? v128.load(at) : f32x4.splat(0);
+          v128.store(at, vectorHalf(w + <usize>h * HALF_BYTES, blocks, xs, hl, scale, blockSum, start));
+        }
+      }
     }
   }
 }

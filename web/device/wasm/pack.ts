@@ -1,15 +1,15 @@
-/** TileData → the device layouts of wasm-cpu/assembly/matmul-*.ts: groups of 4 rows side by side. */
+/** TileData → the device layouts of wasm-cpu/assembly/matmul-*.ts: groups of 4 or 8 rows side by side. */
 import type { TileData } from '../backend.ts';
 import type { WasmMemory } from './memory.ts';
 
 const NIBBLES = 0x0f0f0f0f;
-const Q4_BLOCK_BYTES = 96;
+/** Half a block (4 rows), and a block (8 rows) of 32 columns. */
+const Q4_HALF_BYTES = 96;
+const Q4_BLOCK_BYTES = 192;
 
 export interface PackedTile {
   kind: 'q4' | 'q8' | 'f32' | 'f16' | 'bf16';
   at: number;
-  /** Groups of 4 rows; the last may hold rows of zeros. */
-  groups: number;
   /** Q6_K: two scales a block of 32. */
   halves: boolean;
   mins: boolean;
@@ -20,7 +20,7 @@ export function packedBytes(data: TileData): number {
   const blocks = data.cols / 32;
   switch (data.kind) {
     case 'q4':
-      return groups * blocks * Q4_BLOCK_BYTES;
+      return Math.ceil(data.rows / 8) * blocks * Q4_BLOCK_BYTES;
     case 'q8':
       return groups * blocks * (q8Header(data) + 128);
     case 'f32':
@@ -34,8 +34,7 @@ const q8Header = (data: { block: 16 | 32; mins?: Float32Array }) => (data.block 
 
 /** Writes a tile at `at`, which must be zeroed and `packedBytes` long. */
 export function packTile(data: TileData, memory: WasmMemory, at: number): PackedTile {
-  const groups = Math.ceil(data.rows / 4);
-  const packed: PackedTile = { kind: data.kind, at, groups, halves: false, mins: false };
+  const packed: PackedTile = { kind: data.kind, at, halves: false, mins: false };
   if (data.kind === 'q4') packQ4(data, memory, at);
   else if (data.kind === 'q8') {
     packQ8(data, memory, at);
@@ -53,8 +52,8 @@ function packQ4(data: Extract<TileData, { kind: 'q4' }>, memory: WasmMemory, at:
   const floats = memory.f32();
   const { scales, mins, rows } = data;
   for (let row = 0; row < rows; row++) {
-    const lane = row & 3;
-    let to = ((at + (row >> 2) * blocks * Q4_BLOCK_BYTES) >>> 2) + lane;
+    const half = row & 4 ? Q4_HALF_BYTES : 0;
+    let to = ((at + (row >> 3) * blocks * Q4_BLOCK_BYTES + half) >>> 2) + (row & 3);
     let from = row * blocks;
     for (let b = 0; b < blocks; b++, from++, to += Q4_BLOCK_BYTES / 4) {
       floats[to] = scales[from];

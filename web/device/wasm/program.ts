@@ -73,7 +73,6 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Int32Arr
   const out: Fields[] = [];
   /** Aim: every thread takes about four pieces of an operation, so that a late one is waited for a quarter at most. */
   const chunkOf = (units: number) => Math.max(1, Math.ceil(units / (4 * threads)));
-  const pairs = (units: number) => Math.ceil(chunkOf(units) / 2) * 2;
 
   function matmul(tiles: PlacedTile[], record: number, y: number, yRows: number, single = false): void {
     if (tiles.length === 0) {
@@ -84,8 +83,10 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Int32Arr
       const tile = held as WasmTile;
       const overlaps = (other: PlacedTile) => other.row < row + tile.rows && row < other.row + other.tile.rows;
       const add = tiles.slice(0, i).some(overlaps);
-      const common = [tile.at, tile.groups, tile.cols / 32, record, col / 32, y + 4 * row, 4 * yRows, Number(add)];
-      const tail = [pairs(tile.groups), Number(single)];
+      const fours = Math.ceil(tile.rows / 4);
+      const [units, chunk] = tile.kind === 'q4' ? [tile.rows, chunkOf(tile.rows / 8)] : [fours, chunkOf(fours)];
+      const common = [tile.at, units, tile.cols / 32, record, col / 32, y + 4 * row, 4 * yRows, Number(add)];
+      const tail = [chunk, Number(single)];
       const code = tile.kind === 'q4' ? CODE.matmulQ4 : tile.kind === 'q8' ? CODE.matmulQ8 : CODE.matmulFloat;
       const op = new Fields(code).set(2, ...common, ...tail);
       if (tile.kind === 'q8') op.set(12, Number(tile.halves), Number(tile.mins));
