@@ -7,6 +7,8 @@ import { loadCertificate } from './certificate.ts';
 import { type Addresses, createHttpServer, listen, type Site } from './http-server.ts';
 import { linksOutOf } from './model-files.ts';
 import { parseServerOptions, type ServerOptions, USAGE, UsageError } from './options.ts';
+import type { PlanRooms } from './plan-requests.ts';
+import { openPlanSocket, type PlanSocket, PlanSocketError } from './plan-socket.ts';
 import { attachRooms } from './rooms.ts';
 import { welcome } from './welcome.ts';
 
@@ -54,6 +56,11 @@ export async function startServer(options: ServerOptions, log: (line: string) =>
     throw error;
   });
   addresses.http = origins('http', port);
+  const planSocket = await openPlan(options, rooms.plan, log).catch(async (error: unknown) => {
+    await rooms.close();
+    await closeAll([http]);
+    throw error;
+  });
   try {
     addresses.https = origins('https', await listen(https, options.port === 0 ? 0 : port + 1));
   } catch (error) {
@@ -61,6 +68,7 @@ export async function startServer(options: ServerOptions, log: (line: string) =>
     log('allow WebGPU and threads only over https. Free that port, or start with another --port.');
   }
   const close = async () => {
+    await planSocket?.close();
     await rooms.close();
     await closeAll(addresses.https.length > 0 ? [http, https] : [http]);
   };
@@ -74,6 +82,20 @@ async function openRooms(servers: Server[], options: ServerOptions, log: (line: 
   } catch (error) {
     const advice = 'Start Redis, or unset REDIS_URL: one server process needs none.';
     throw new StartError(`Rooms cannot be shared through REDIS_URL (${reason(error)}). ${advice}`, { cause: error });
+  }
+}
+
+async function openPlan(
+  { planSocket: path }: ServerOptions,
+  rooms: PlanRooms,
+  log: (line: string) => void,
+): Promise<PlanSocket | undefined> {
+  if (!path) return undefined;
+  try {
+    return await openPlanSocket({ path, rooms, log });
+  } catch (error) {
+    if (error instanceof PlanSocketError) throw new StartError(error.message, { cause: error });
+    throw error;
   }
 }
 

@@ -23,6 +23,8 @@ export interface ServerOptions {
   iceServers: IceServer[];
   /** Shares rooms with the other server processes at this Redis (environment: REDIS_URL). */
   redisUrl?: string;
+  /** Path of a Unix socket that takes commands for plans. Off where it is not given. */
+  planSocket?: string;
 }
 
 /** The command line cannot be understood; `message` says why and how it is used. */
@@ -39,6 +41,8 @@ export const USAGE = `Usage: npm start -- [--port N] [--models DIR]
   --models DIR      directory with .gguf files (default models/; environment: MODELS_DIR)
   --pages DIR       directory with the built pages (default dist/)
   --certificate DIR directory that keeps the https certificate (default .certificate/)
+  --plan-socket PATH
+                    Unix socket that takes commands for plans, off by default (environment: EDGEVISOR_PLAN_SOCKET)
   --help            print this text
 
 Further environment:
@@ -63,6 +67,7 @@ export function parseServerOptions(argv: string[], env: NodeJS.ProcessEnv): Serv
   if (flags.help) return 'help';
   const port =
     flags.port !== undefined ? parsePort(flags.port, '--port') : env.PORT ? parsePort(env.PORT, 'PORT') : DEFAULT_PORT;
+  const planSocket = flags['plan-socket'] ?? env.EDGEVISOR_PLAN_SOCKET;
   return {
     port,
     models: resolve(flags.models ?? (env.MODELS_DIR || DEFAULT_MODELS_DIR)),
@@ -70,6 +75,7 @@ export function parseServerOptions(argv: string[], env: NodeJS.ProcessEnv): Serv
     certificate: resolve(flags.certificate ?? fromRoot('.certificate')),
     iceServers: readIceServers(env.ICE_SERVERS),
     ...(env.REDIS_URL && { redisUrl: env.REDIS_URL }),
+    ...(planSocket && { planSocket: resolve(planSocket) }),
   };
 }
 
@@ -90,6 +96,7 @@ function readFlags(argv: string[]) {
         models: { type: 'string' },
         pages: { type: 'string' },
         certificate: { type: 'string' },
+        'plan-socket': { type: 'string' },
         help: { type: 'boolean', short: 'h' },
       },
     }).values;

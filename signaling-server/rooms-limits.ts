@@ -19,6 +19,8 @@ export interface RoomLimits {
   pingMs: number;
   /** How long in ms a member's place is shown after its socket broke without a goodbye. */
   absenceMs: number;
+  /** How long in ms a host's page may take to answer the plan socket. */
+  planReplyMs: number;
 }
 
 export const DEFAULT_LIMITS: RoomLimits = {
@@ -33,6 +35,7 @@ export const DEFAULT_LIMITS: RoomLimits = {
   helloMs: 10_000,
   pingMs: 10_000,
   absenceMs: 30_000,
+  planReplyMs: 10_000,
 };
 
 /** Lets `perSecond` units pass in the long run and `burst` at once. Gives the time in ms after which `units` may pass. */

@@ -6,6 +6,7 @@ import { timingSafeEqual } from 'node:crypto';
 import {
   CloseCode,
   type Down,
+  type DownOf,
   type IceServer,
   type Profile,
   type RoomMember,
@@ -37,11 +38,17 @@ export interface RegistryOptions {
   onVanished?: (room: string) => void;
   /** A member was removed: what it has at the relay must end. */
   onRemoved?: (room: string, index: number) => void;
+  /** The host has answered the plan socket. */
+  onPlanReply?: (room: string, message: UpOf<'plan-reply'>) => void;
 }
 
 export interface Registry {
   connect(caller: Caller): Session;
   has(room: string): boolean;
+  /** Rooms whose host is connected. */
+  hosted(): string[];
+  /** False where the room or its host is gone. */
+  toHost(room: string, message: DownOf<'plan'>): boolean;
   stats(): { rooms: number; members: number; waiting: number };
   close(): void;
 }
@@ -294,6 +301,9 @@ export function createRegistry(options: RegistryOptions): Registry {
       }
       case 'ask':
         setAsk(room, message.ask);
+        return;
+      case 'plan-reply':
+        options.onPlanReply?.(room.id, message);
     }
   }
 
@@ -348,6 +358,13 @@ export function createRegistry(options: RegistryOptions): Registry {
   return {
     connect,
     has: (room) => rooms.has(room),
+    hosted: () => [...rooms.values()].filter((room) => hostOf(room)?.caller).map(({ id }) => id),
+    toHost(id, message) {
+      const room = rooms.get(id);
+      const caller = room && hostOf(room)?.caller;
+      caller?.send(message);
+      return caller !== undefined;
+    },
     stats() {
       let members = 0;
       let waiting = 0;

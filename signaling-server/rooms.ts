@@ -15,12 +15,13 @@ import {
   RELAY_PATH,
   ROOM_PATH,
 } from '../web/mesh/messages.ts';
+import { createPlanRequests, type PlanRooms } from './plan-requests.ts';
 import { openBus } from './redis-bus.ts';
 import { type SharedRooms, shareRooms } from './redis-rooms.ts';
 import { createRelay, MAX_RELAY_MESSAGE_BYTES, type RelayStats } from './relay.ts';
 import { createTickets } from './relay-tickets.ts';
 import { createRate, DEFAULT_LIMITS, type RoomLimits } from './rooms-limits.ts';
-import { type Caller, createRegistry, type Session } from './rooms-registry.ts';
+import { type Caller, createRegistry, type Registry, type Session } from './rooms-registry.ts';
 
 export interface RoomsOptions {
   /** STUN and TURN servers for the pages; none by default, which is enough on one network. */
@@ -46,6 +47,8 @@ export interface RoomsStats {
 
 export interface AttachedRooms {
   stats(): RoomsStats;
+  /** The rooms of this process, for the plan socket. */
+  readonly plan: PlanRooms;
   /** Ends all sockets. The servers themselves stay. */
   close(): Promise<void>;
 }
@@ -64,12 +67,18 @@ export async function attachRooms(servers: readonly Server[], options: RoomsOpti
   );
   const relay = createRelay({ limits, tickets, ...(bus ? { bus } : {}) });
   let shared: SharedRooms | undefined;
-  const registry = createRegistry({
+  const plan = createPlanRequests({
+    hosted: () => registry.hosted(),
+    toHost: (room, message) => registry.toHost(room, message),
+    timeoutMs: limits.planReplyMs,
+  });
+  const registry: Registry = createRegistry({
     limits,
     iceServers: options.iceServers ?? [],
     ticket: tickets.issue,
     onOpened: (room) => shared?.opened(room),
     onVanished: (room) => shared?.vanished(room),
+    onPlanReply: plan.take,
     onRemoved: (room, index) => (shared ? shared.removed(room, index) : relay.drop(room, index)),
   });
   if (bus) shared = await shareRooms(registry, bus, relay.drop);
@@ -117,6 +126,7 @@ export async function attachRooms(servers: readonly Server[], options: RoomsOpti
   for (const server of servers) server.on('upgrade', onUpgrade);
 
   return {
+    plan,
     stats: () => ({ ...registry.stats(), connections: sockets.size, relay: relay.stats() }),
     async close() {
       for (const server of servers) server.off('upgrade', onUpgrade);

@@ -5,11 +5,14 @@
 import * as v from 'valibot';
 
 /** Version of the signaling protocol; the frames between devices have their own. */
-export const SIGNALING_VERSION = 1;
+export const SIGNALING_VERSION = 2;
 /** Longest message in either direction, in bytes of UTF-8: an SDP offer takes 1 to 3 KB. */
 export const MAX_MESSAGE_BYTES = 64 * 1024;
 /** Longest sealed signal, in UTF-16 units. */
 export const MAX_SIGNAL_LENGTH = 48 * 1024;
+/** Longest part of an answer to the plan socket, in UTF-16 units, and most of all its parts together. */
+export const MAX_PLAN_PART_LENGTH = 12 * 1024;
+export const MAX_PLAN_REPLY_LENGTH = 4 * 1024 * 1024;
 /** Most seats that a host may bring back into a room that it reopens. */
 export const MAX_SEATS = 1024;
 /** How often a page says that it is there, in ms. */
@@ -35,6 +38,7 @@ const name = v.pipe(v.string(), v.minLength(1), v.maxLength(64));
 const index = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff));
 const id = hex(32);
 const key = hex(32);
+const planId = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffffffff));
 
 export const ProfileSchema = v.strictObject({
   name,
@@ -90,6 +94,13 @@ export const UpSchema = v.variant('type', [
   v.strictObject({ type: v.literal('remove'), index }),
   v.strictObject({ type: v.literal('rename'), index, name }),
   v.strictObject({ type: v.literal('ask'), ask: v.boolean() }),
+  /** A part of the answer to `plan`; the last one has `last`. */
+  v.strictObject({
+    type: v.literal('plan-reply'),
+    id: planId,
+    text: v.pipe(v.string(), v.maxLength(MAX_PLAN_PART_LENGTH)),
+    last: v.boolean(),
+  }),
 ]);
 
 export const MemberSchema = v.strictObject({
@@ -126,6 +137,12 @@ export const DownSchema = v.variant('type', [
   v.strictObject({ type: v.literal('knock'), id, name, browser: v.string() }),
   v.strictObject({ type: v.literal('knock-gone'), id }),
   v.strictObject({ type: v.literal('ask'), ask: v.boolean() }),
+  /** A request from the server's plan socket, as JSON; see `plan-request.ts`. */
+  v.strictObject({
+    type: v.literal('plan'),
+    id: planId,
+    request: v.pipe(v.string(), v.maxLength(MAX_SIGNAL_LENGTH)),
+  }),
   v.strictObject({ type: v.literal('error'), code: v.string(), message: v.string() }),
   v.strictObject({ type: v.literal('pong') }),
 ]);

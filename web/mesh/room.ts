@@ -10,6 +10,7 @@ import {
   type Down,
   type DownOf,
   type IceServer,
+  MAX_PLAN_PART_LENGTH,
   MessageError,
   PING_INTERVAL_MS,
   type Profile,
@@ -71,6 +72,8 @@ export interface RoomEvents {
   knocks: Knock[];
   /** Host: whether new devices wait; the server turns it on after a removal. */
   ask: boolean;
+  /** Host: a request from the server's plan socket, to be answered with `replyPlan`. */
+  plan: { id: number; request: string };
 }
 
 export interface Room {
@@ -97,6 +100,8 @@ export interface Room {
   remove(index: number): void;
   rename(index: number, name: string): void;
   setAsk(ask: boolean): void;
+  /** Answers a request of the plan socket with JSON. */
+  replyPlan(id: number, text: string): void;
   /** Leaves for good. */
   leave(): void;
 }
@@ -224,6 +229,9 @@ function connectRoom(options: RoomOptions, keys: ReturnType<typeof roomKeys>, me
         ask = message.ask;
         events.emit('ask', ask);
         break;
+      case 'plan':
+        if (role === 'host') events.emit('plan', { id: message.id, request: message.request });
+        break;
       case 'error':
         complaint = message;
         break;
@@ -347,6 +355,12 @@ function connectRoom(options: RoomOptions, keys: ReturnType<typeof roomKeys>, me
     setAsk(next) {
       ask = next;
       send({ type: 'ask', ask });
+    },
+    replyPlan(id, text) {
+      for (let at = 0; at === 0 || at < text.length; at += MAX_PLAN_PART_LENGTH) {
+        const last = at + MAX_PLAN_PART_LENGTH >= text.length;
+        send({ type: 'plan-reply', id, text: text.slice(at, at + MAX_PLAN_PART_LENGTH), last });
+      }
     },
     leave() {
       goodbye();

@@ -452,7 +452,7 @@ describe('hostile messages', () => {
     expect(await page.closed).toBe(CloseCode.protocol);
     expect(page.said.at(-1)).toMatchObject({
       code: 'version',
-      message: 'This page speaks version 7 of signaling, the server 1. Reload the page.',
+      message: 'This page speaks version 7 of signaling, the server 2. Reload the page.',
     });
   });
 });
