@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import type { Page } from 'playwright';
 import { ensureKernels } from '../../scripts/build.ts';
 import { DEFAULT_MODELS_DIR } from '../../signaling-server/options.ts';
 import type { HyperParameters } from '../../web/model/types.ts';
@@ -12,6 +13,7 @@ import { startViteServer } from '../browser/support/servers.ts';
 import { BenchError } from './bench-error.ts';
 import { openBrowser } from './browser.ts';
 import type { NodeRequest } from './kernels/in-node.ts';
+import type { WorkerAnswer, WorkerRequest } from './kernels/in-worker.ts';
 import { type KernelsRequest, type KernelsTimes, KINDS, weightMacs } from './kernels/measure.ts';
 import { describeMachine, loadAverage, machine } from './machine.ts';
 import { writeResults } from './results.ts';
@@ -92,22 +94,31 @@ async function withMeasure(
   try {
     const { page, close } = await openBrowser(`${server.url}/tests/browser/support/blank.html`, { gpu: false });
     try {
-      await work((variant, request) =>
-        page.evaluate(
-          async ({ url, variant, request }) => {
-            const path = '/tests/bench/kernels/in-page.ts';
-            const { measureInPage } = (await import(path)) as typeof import('./kernels/in-page.ts');
-            return measureInPage(url, variant, request);
-          },
-          { url: `/models/${model}.gguf`, variant, request },
-        ),
-      );
+      await work((variant, request) => measureInPage(page, { url: `/models/${model}.gguf`, ...variant, ...request }));
     } finally {
       await close();
     }
   } finally {
     await server.close();
   }
+}
+
+async function measureInPage(page: Page, request: WorkerRequest): Promise<Pick<Measured, 'hyper' | 'times'>> {
+  const answer = await page.evaluate(
+    (asked) =>
+      new Promise<WorkerAnswer>((resolve, reject) => {
+        const worker = new Worker('/tests/bench/kernels/in-worker.ts', { type: 'module' });
+        worker.onerror = ({ message }) => reject(new Error(`The measuring Worker failed: ${message}`));
+        worker.onmessage = ({ data }: MessageEvent<WorkerAnswer>) => {
+          worker.terminate();
+          resolve(data);
+        };
+        worker.postMessage(asked);
+      }),
+    request,
+  );
+  if ('error' in answer) throw new Error(`Measuring in Chromium failed: ${answer.error}`);
+  return answer;
 }
 
 function modelPath(model: string): string {
