@@ -724,11 +724,4 @@ host.describe('looks', () => {
     await host.page.getByLabel('Appearance').selectOption('Light');
     await expect.poll(background).toBe('rgb(248, 247, 244)');
   });
-
-  host('the first page says what this is and leads to the chat', async ({ page, viteUrl }) => {
-    await page.goto(`${viteUrl}/web/index.html`);
-    await expect(page.getByText('is being built and is not here yet')).toBeVisible();
-    await page.getByRole('link', { name: 'Open the chat' }).click();
-    await expect(page).toHaveURL(/host\.html$/);
-  });
 });

@@ -14,6 +14,10 @@ export class MoveForm extends LitElement {
   static override styles = [
     shared,
     css`
+      :host {
+        container-type: inline-size;
+      }
+
       .fields {
         display: grid;
         grid-template-columns: repeat(6, minmax(0, 1fr));
@@ -36,7 +40,7 @@ export class MoveForm extends LitElement {
 
       .buttons {
         display: grid;
-        grid-template-columns: repeat(auto-fit, minmax(4.5rem, 1fr));
+        grid-template-columns: repeat(4, 1fr);
         gap: 0.5rem;
         margin-top: 0.75rem;
       }
@@ -44,6 +48,12 @@ export class MoveForm extends LitElement {
       .buttons button {
         padding-inline: 0.3rem;
         white-space: nowrap;
+      }
+
+      @container (max-width: 24rem) {
+        .buttons {
+          grid-template-columns: 1fr 1fr;
+        }
       }
 
       .after {
