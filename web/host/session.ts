@@ -3,20 +3,21 @@ import type { LoadInfo, Plan, PlanPreview } from '../api.ts';
 import { DeviceError } from '../device/backend.ts';
 import type { BackendChooser, BackendKind } from '../device/choose-backend.ts';
 import type { MemoryLimit } from '../device/environment.ts';
-import { codeOf, messageOf } from '../device/errors.ts';
+import { codeOf, HostError, messageOf } from '../device/errors.ts';
 import { createMemberService } from '../device/member/service.ts';
 import { toWireModel } from '../device/member/wire-model.ts';
 import { createOwnBackend } from '../device/own-backend.ts';
 import type { MakeBackend, Measurement } from '../device/probe.ts';
 import type { ShardStore } from '../device/store/store.ts';
-import type { MeshError } from '../mesh/errors.ts';
+import { MeshError } from '../mesh/errors.ts';
 import { RatiosError } from '../plan/ratios.ts';
 import { contextSize } from './context-size.ts';
 import type { Emit, LoadRequest, ModelPlace } from './engine-types.ts';
 import { createLoop, type Loop } from './generate.ts';
 import { type Conductor, createConductor } from './mesh/conductor.ts';
+import { createHealer } from './mesh/heal.ts';
 import { type Hub, OWN } from './mesh/hub.ts';
-import { devicesOf, needsOf, planFor, planWithout, previewOf } from './mesh/layout.ts';
+import { devicesOf, needsOf, planFor, previewOf } from './mesh/layout.ts';
 import { createMoves, type Moves } from './mesh/moves.ts';
 import { createSettler } from './mesh/settle.ts';
 import type { OpenedModel } from './open-model.ts';
@@ -89,11 +90,13 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   }
   signal.throwIfAborted();
 
-  const candidates = () =>
+  const here = () =>
     (lends ? [OWN] : []).concat(
       devices.all().flatMap(({ index, about, paused }) => (index !== OWN && about && !paused ? [index] : [])),
     );
-  const first = await planWhenReady(request.ratios, () => candidates());
+  const candidates = () => (session ? here().filter(healer.isUsable) : here());
+  let session: Session | undefined;
+  const first = await planWhenReady(request.ratios, here);
   const limitOf = (device: number): MemoryLimit | undefined => {
     if (device === OWN) return parts.memoryLimit;
     const about = devices.get(device)?.about;
@@ -117,13 +120,21 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     },
     onForward: () => moves.tick(),
   });
-  const gone = new Map<number, MeshError>();
-  let session: Session | undefined;
-  hub.onBroken = (error, device) => {
+  const ended = new AbortController();
+  const healer = createHealer({
+    ...{ hub, conductor, hyper, own, candidates: here, log },
+    renewOwn: () => hub.setOwn(ownMember()),
+  });
+  hub.onBroken = (error, device, epoch) => {
     const { plan } = conductor;
-    if (device !== undefined && !(plan && devicesOf(plan).includes(device))) return;
-    if (device !== undefined && !devices.get(device)) gone.set(device, error);
-    conductor.fail(new DeviceError(error.code, error.message, { cause: error }));
+    if (!plan || (device !== undefined && !devicesOf(plan).includes(device))) return;
+    // Said of a plan that holds no more.
+    if (epoch !== undefined && epoch < plan.epoch) return;
+    if (device !== undefined && !devices.get(device)) healer.noteLoss(device, error);
+    const failure = new DeviceError(error.code, error.message, { cause: error });
+    conductor.fail(failure);
+    // At once, also while nobody waits for an answer: the next one shall not have to.
+    if (session) heal(failure).catch((reason) => log('warn', messageOf(reason), codeOf(reason)));
   };
   const moves = createMoves({
     ...{ conductor, catalogue: model.catalogue, context, emit, devices: candidates, room: limitOf },
@@ -136,10 +147,11 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   });
   const watching = hub.watch(() => {
     reportProgress();
-    if (session && !session.lost) settle();
+    if (session && !session.lost && !conductor.broken) settle();
   });
 
   async function close(): Promise<void> {
+    ended.abort(new HostError('aborted', 'The model was unloaded.'));
     watching();
     hub.onBroken = undefined;
     conductor.close();
@@ -197,26 +209,8 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
       }
       const wanted = ratios === undefined ? 'a device that lends itself' : `enough devices for ${ratios}`;
       progress('devices', `Waiting for ${wanted}: ${here.length} here so far. Open the room's link on another device.`);
-      await change(signal);
+      await hub.change(signal);
     }
-  }
-
-  function change(until: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const done = () => {
-        end();
-        until.removeEventListener('abort', stop);
-      };
-      const stop = () => {
-        done();
-        reject(until.reason);
-      };
-      const end = hub.watch(() => {
-        done();
-        resolve();
-      });
-      until.addEventListener('abort', stop);
-    });
   }
 
   function ownMember() {
@@ -235,17 +229,38 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     });
   }
 
-  async function start(plan: Plan): Promise<void> {
-    try {
-      await conductor.apply(plan, { signal });
-    } catch (error) {
-      // Memory that a GPU lacks, the computer may have; but whoever asked for the GPU by name is told.
-      const mine = own.measurement?.kind === 'webgpu' && codeOf(error) === 'memory';
-      if (!mine || request.backend === 'webgpu' || (error as MeshError).device) throw error;
-      notes.push(`WASM computes, since WebGPU could not take the model: ${messageOf(error)}`);
-      await own.use('wasm');
-      await conductor.restart({ ...plan, epoch: plan.epoch + 1 }, signal);
+  /** Makes the first plan hold, through devices that go away meanwhile and a GPU that lacks memory. */
+  async function start(first: Plan): Promise<void> {
+    let plan = first;
+    for (;;) {
+      try {
+        if (conductor.broken) await conductor.restart(plan, signal);
+        else await conductor.apply(plan, { signal });
+        return;
+      } catch (error) {
+        signal.throwIfAborted();
+        plan = await planAfter(error, plan);
+      }
     }
+  }
+
+  /** What to try when the first plan could not be brought about; rejects with the error where that is nothing. */
+  async function planAfter(error: unknown, plan: Plan): Promise<Plan> {
+    const epoch = plan.epoch + 1;
+    const { device = OWN } = error instanceof MeshError ? error : {};
+    if (device !== OWN) {
+      if (devices.get(device)) throw error;
+      progress('devices', `Device ${device} went away while it loaded. ${messageOf(error)}`);
+      const next = { ...(await planWhenReady(request.ratios, here)), epoch };
+      // Other devices may have less room: said now, and not when they have loaded most of it.
+      contextSize(hyper, context, needsOf(model.catalogue, next, limitOf));
+      return next;
+    }
+    // Memory that a GPU lacks, the computer may have; but whoever asked for the GPU by name is told.
+    if (own.measurement?.kind !== 'webgpu' || codeOf(error) !== 'memory' || request.backend === 'webgpu') throw error;
+    notes.push(`WASM computes, since WebGPU could not take the model: ${messageOf(error)}`);
+    await own.use('wasm');
+    return { ...plan, epoch };
   }
 
   function reportProgress(): void {
@@ -259,49 +274,23 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     if (sum.total > 0) progress('weights', weightsText(sum), sum.stored + sum.fetched, sum.total);
   }
 
+  function heal(failure: DeviceError): Promise<void> {
+    return healer.heal(failure, AbortSignal.any([ended.signal, parts.recoverySignal()])).then(() => {
+      if (session) session.info = { ...session.info, ...infoOf(conductor.plan as Plan) };
+      parts.onRecovered();
+    });
+  }
+
   /** Called by the generation loop; gives a runner with an empty KV cache, or rejects when nothing is left to try. */
   async function recover(failure: DeviceError) {
     const current = session as Session;
-    const plan = conductor.plan as Plan;
-    const until = parts.recoverySignal();
     current.lost = true;
-    const lost = new Set(devicesOf(plan).filter((device) => !devices.get(device)));
-    if (lost.size > 0) {
-      const names = [...lost].map((device) => gone.get(device)?.message ?? `Device ${device} is gone.`);
-      log('warn', names.join(' '), 'lost');
-      const next = planWithout(plan, lost, hyper, plan.epoch + 1) ?? planFor('1', hyper, candidates(), plan.epoch + 1);
-      await conductor.restart(next, until);
-      log('info', `The conversation goes on with ${devicesOf(next).length} of ${devicesOf(plan).length} devices.`);
-    } else {
-      await recoverOwn(failure, plan, until);
-    }
+    // Numbers that are none break no plan by themselves; a plan that was repaired meanwhile needs nothing more.
+    if (conductor.broken || failure.code === 'wrong-numbers') await heal(failure);
     current.lost = false;
-    current.info = { ...current.info, ...infoOf(conductor.plan as Plan) };
-    parts.onRecovered();
+    // Whoever asked for the comparison wants to know of a difference, and not that the answer went on.
+    if (failure.code === 'diverged') throw failure;
     return conductor.runner;
-  }
-
-  /** A device failed that is still there: this one, as far as anyone can tell. */
-  async function recoverOwn(failure: DeviceError, plan: Plan, until: AbortSignal): Promise<void> {
-    const description = own.measurement?.description ?? 'A device';
-    log('warn', `${description} failed: ${failure.message}`, failure.code);
-    let last: unknown = failure;
-    let { epoch } = plan;
-    for (const kind of own.alternatives(failure)) {
-      try {
-        await own.use(kind);
-        await hub.setOwn(ownMember());
-        await conductor.restart({ ...plan, epoch: ++epoch }, until);
-        log('info', `The conversation goes on with ${own.measurement?.description}.`);
-        return;
-      } catch (error) {
-        until.throwIfAborted();
-        last = error;
-        log('warn', `${kind === 'wasm' ? 'WASM' : 'WebGPU'} could not take over: ${messageOf(error)}`, codeOf(error));
-      }
-    }
-    const text = `This device can compute no more: ${messageOf(last)} Load the model again.`;
-    throw new DeviceError(failure.code, text, { cause: failure });
   }
 }
 

@@ -154,8 +154,14 @@ export const ToHostSchema = v.variant('type', [
       count: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(2 ** 24)),
     },
   }),
-  /** A request could not be fulfilled; the assignment before still holds. */
-  v.strictObject({ type: v.literal('refused'), epoch: natural, code: text(32), message: text(1024) }),
+  /** A request could not be fulfilled; the assignment before still holds. `device`: as in `broken`. */
+  v.strictObject({
+    type: v.literal('refused'),
+    epoch: natural,
+    code: text(32),
+    message: text(1024),
+    device: v.optional(device),
+  }),
   /** The running assignment cannot go on. `device`: who is to blame, where that is known. */
   v.strictObject({
     type: v.literal('broken'),

@@ -73,6 +73,8 @@ export interface Link {
    * its payload is the handler's. A handler that throws FrameError closes the link. Returns the function that ends it.
    */
   route(kind: RoutedKind, epoch: number, handler: (frame: Frame) => void): () => void;
+  /** Forgets frames that nobody has asked for, but for those of this epoch: what a plan that broke left behind. */
+  forgetUnclaimed(keep?: number): void;
   /** Says that no frame of this epoch, or one before, follows. Resolves when the other side has them all. */
   finishEpoch(epoch: number): Promise<void>;
 
@@ -332,6 +334,13 @@ export function openLink(options: LinkOptions): Promise<Link> {
       return () => {
         if (routes.get(key) === handler) routes.delete(key);
       };
+    },
+    forgetUnclaimed(keep) {
+      for (const [key, frames] of unclaimed) {
+        if (keep !== undefined && (key & 0xffff) === (keep & 0xffff)) continue;
+        unclaimed.delete(key);
+        for (const { payload } of frames) unclaimedBytes -= payload.length + HEADER_BYTES;
+      }
     },
     finishEpoch(epoch) {
       if (failure) return Promise.reject(failure);

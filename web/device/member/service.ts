@@ -20,6 +20,7 @@ import type { LoadedChange, Share } from '../loader/types.ts';
 import { createPartReader } from '../store/reader.ts';
 import type { ShardStore } from '../store/store.ts';
 import type { StreamingPartReader } from '../store/types.ts';
+import { createTurns } from '../turns.ts';
 import { createHostSource, type HostSource } from './host-source.ts';
 import { BulkSlot, bulkAssembler, decodeKv, encodeKv, type KvBlock } from './kv-copy.ts';
 import { type Held, type RunStats, type StageRun, startStageRun } from './stage-run.ts';
@@ -87,6 +88,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   const { self, makeBackend, openStore, openServerFiles } = options;
   const peers = new Map<number, Link>();
   const linkWaiters = new Set<() => void>();
+  /** What changes model or share, in the order in which the host asks for it: each step builds on the one before. */
+  const turns = createTurns();
   let host: Link | undefined;
   let model: Model | undefined;
   let backend: Backend | undefined;
@@ -170,7 +173,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       (error) => {
         if (prepared === mine) prepared = undefined;
         // A backend that could not take its first share is of no use: the next may be another kind.
-        if (!executor) {
+        if (!executor && !prepared) {
           backend?.destroy();
           backend = undefined;
         }
@@ -181,6 +184,9 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
 
   async function load(assignment: Assignment, signal: AbortSignal): Promise<LoadedChange | undefined> {
     const { share } = assignment;
+    // What is here already is known only when the steps before are through.
+    await turns.take(async () => undefined);
+    signal.throwIfAborted();
     if (!share) return undefined;
     if (!model) throw new ModelError('unsupported', 'The host has not said which model it runs.');
     const current = model;
@@ -228,10 +234,11 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     const ending = prepared;
     prepared = undefined;
     if (!ending) return;
+    const device = backend;
     ending.controller.abort(new DOMException('The host cancelled it.', 'AbortError'));
     ending.ready.then(
       (change) => {
-        for (const tile of change?.added ?? []) backend?.dropTile(tile);
+        if (backend === device) for (const tile of change?.added ?? []) device?.dropTile(tile);
       },
       () => undefined,
     );
@@ -240,18 +247,28 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   async function commit(wanted: number): Promise<void> {
     const mine = prepared;
     if (mine?.assignment.epoch !== wanted) throw new MeshError('closed', `Epoch ${wanted} was not prepared here.`);
-    const change = await mine.ready;
-    await endRun();
+    // From here on it cannot be cancelled: its tiles are in use.
     prepared = undefined;
+    await turns.take(() => switchTo(mine));
+  }
+
+  async function switchTo({ assignment, ready, kv }: Prepared): Promise<void> {
+    const wanted = assignment.epoch;
+    const change = await ready;
+    await endRun();
     epoch = wanted;
-    if (change && backend && model && host) {
-      const { hyper } = model.catalogue;
+    // What others sent for a plan that broke must not be taken for frames of a later one.
+    for (const link of peers.values()) link.forgetUnclaimed(wanted);
+    if (change) {
+      const [device, from, hostLink] = [backend, model, host];
+      if (!device || !from || !hostLink) throw new DeviceError('lost', 'The device that computed is gone.');
       if (executor) executor.setWeights(change.weights);
-      else executor = createExecutor(hyper, backend, change.weights);
-      for (const { layer, kvHead, from, slice } of mine.kv) await backend.writeKv(layer, kvHead, from, slice);
-      for (const tile of change.released) backend.dropTile(tile);
+      else executor = createExecutor(from.catalogue.hyper, device, change.weights);
+      for (const { layer, kvHead, from: start, slice } of kv) await device.writeKv(layer, kvHead, start, slice);
+      for (const tile of change.released) device.dropTile(tile);
+      if (backend !== device) throw new DeviceError('lost', 'The device that computed is gone.');
       run = startStageRun({
-        ...{ assignment: mine.assignment, executor, self, host, peers, held },
+        ...{ assignment, executor, self, host: hostLink, peers, held },
         onHeld(next) {
           held = next;
           tell({ type: 'held', epoch: wanted });
@@ -313,7 +330,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   function refuse(wanted: number, error: unknown): void {
     if ((error as Error).name === 'AbortError') return;
     const { code, message } = words(error);
-    tell({ type: 'refused', epoch: wanted, code, message });
+    const device = error instanceof MeshError ? error.device : undefined;
+    tell({ type: 'refused', epoch: wanted, code, message, ...(device !== undefined && { device }) });
   }
 
   function report(wanted: number, error: unknown): void {
@@ -331,8 +349,11 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   function handle(message: ToDevice): void {
     switch (message.type) {
       case 'model':
-        void unload();
-        setModel(message.model);
+        cancel();
+        void turns.take(async () => {
+          await unload();
+          setModel(message.model);
+        });
         break;
       case 'prepare':
         prepare(message.assignment);
@@ -350,7 +371,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
         if (prepared?.assignment.epoch === message.epoch) cancel();
         break;
       case 'unload':
-        void unload();
+        cancel();
+        void turns.take(unload);
         break;
       case 'unreadable':
         model?.hostSource?.fail(message.transfer, new ModelError(message.code, message.message));
@@ -362,7 +384,6 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   }
 
   async function unload(): Promise<void> {
-    cancel();
     model = undefined;
     executor = undefined;
     const ending = backend;
@@ -385,6 +406,13 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   return {
     setHost(link) {
       host = link;
+      // Whatever a host comes back as, it does not know what is loaded here.
+      link.onClosed(() => {
+        if (host !== link) return;
+        host = undefined;
+        cancel();
+        void turns.take(unload);
+      });
       link.onControl((message) => handle(parseToDevice(message)));
       link.onBulk(takeBulk(link.peer));
       announce();
@@ -420,7 +448,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     },
     async close() {
       clearInterval(reporting);
-      await unload();
+      cancel();
+      await turns.take(unload);
     },
   };
 }

@@ -11,6 +11,7 @@ import { selectCandidates } from '../candidates.ts';
 import type { Executor } from '../executor.ts';
 import { ALONE, type Exchange, runStage } from '../member.ts';
 import type { Forwarded, Want } from '../want.ts';
+import { createLayerTimes, type LayerTime } from './layer-times.ts';
 import { decodeWant, encodeForwarded, LogitSlot, TokenSlot } from './wanted-logits.ts';
 
 /** The residual stream changes hands as plain floats: it happens once a stage, and rounding it would cost every layer. */
@@ -57,6 +58,8 @@ export interface StageRun {
   readonly stats: Readonly<RunStats>;
   /** Computes one position only up to a layer, when it comes. */
   hold(position: number, layer: number): void;
+  /** Times of the layers in the last pass; see `createLayerTimes`. */
+  layerTimes(): Promise<LayerTime[]>;
   /** Takes no more batches. Resolves when the present one is through. */
   stop(): Promise<void>;
 }
@@ -87,6 +90,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
   let waitedMs = 0;
   let holdAt: { position: number; layer: number } | undefined;
   let logits = new Float32Array(0);
+  const times = createLayerTimes(executor.weights.share.layers, members.length > 1);
 
   const linkTo = (device: number): Link => {
     const link = peers.get(device);
@@ -230,11 +234,12 @@ export function startStageRun(options: StageRunOptions): StageRun {
       input = { residual };
     }
     const { layers } = executor.weights.share;
+    const timer = times.timer();
     if (holdAt?.position === position) {
       const { layer } = holdAt;
       holdAt = undefined;
       const residual = await runStage(executor, exchangeAt(position), {
-        ...{ position, count, input, output: 'residual' },
+        ...{ position, count, input, output: 'residual', timer },
         layers: [layers[0], layer],
       });
       onHeld({ position, layer, residual: residual.slice() });
@@ -247,7 +252,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
         ? 'none'
         : 'residual';
     const result = await runStage(executor, exchangeAt(position), {
-      ...{ position, count, input, output },
+      ...{ position, count, input, output, timer },
       layers: [batch.from ?? layers[0], layers[1]],
     });
     if (!last) {
@@ -264,6 +269,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
     stats.syncUs = Math.round(1000 * waitedMs);
     stats.execUs = Math.round(1000 * (performance.now() - started - waitedMs));
     stats.tokens += count;
+    times.passed();
   }
 
   /** The host's wish for this position: it may come before or after the residual. */
@@ -299,6 +305,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
     stopped = true;
     for (const undo of routes) undo();
     allReduce?.close();
+    times.end();
     wake();
   }
 
@@ -313,6 +320,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
     hold(position, layer) {
       holdAt = { position, layer };
     },
+    layerTimes: times.ask,
     async stop() {
       end();
       await running;

@@ -3,6 +3,7 @@
  * starts again with the devices that are left when one is lost. The generation loop sees one Runner all the while.
  */
 import { DeviceError } from '../../device/backend.ts';
+import { createTurns } from '../../device/turns.ts';
 import type { Assignment, WireModel } from '../../mesh/control.ts';
 import { MeshError } from '../../mesh/errors.ts';
 import type { Link } from '../../mesh/link.ts';
@@ -13,7 +14,6 @@ import { checkPlan } from '../../plan/inspect.ts';
 import { nodesOf } from '../../plan/nodes.ts';
 import type { Plan } from '../../plan/types.ts';
 import type { Forwarded, Runner, Want } from '../runner.ts';
-import { createTurns } from '../turns.ts';
 import type { Devices } from './devices.ts';
 import { createMeshRunner, type MeshRunner } from './mesh-runner.ts';
 
@@ -63,6 +63,8 @@ export interface ApplyOptions {
 
 export interface Conductor {
   readonly plan: Plan | undefined;
+  /** The plan cannot go on, or a switch to the next one failed halfway: only `restart` helps. */
+  readonly broken: boolean;
   /** The same object under all plans. */
   readonly runner: Runner;
   /**
@@ -70,7 +72,10 @@ export interface Conductor {
    * failure before it leaves everything as it was. Rejects with MeshError, DeviceError or the signal's reason.
    */
   apply(plan: Plan, options?: ApplyOptions): Promise<TransitionReport>;
-  /** Makes a plan hold from an empty KV cache, after the present one has broken. */
+  /**
+   * Makes a plan hold from an empty KV cache, after the present one has broken. A plan whose epoch was tried before gets
+   * another one. Rejects as `apply`.
+   */
   restart(plan: Plan, signal?: AbortSignal): Promise<void>;
   /** Fails what runs: a device is lost or said that it cannot go on. */
   fail(error: DeviceError): void;
@@ -85,12 +90,16 @@ export function createConductor(options: ConductorOptions): Conductor {
   const turns = createTurns();
   let plan: Plan | undefined;
   let current: MeshRunner | undefined;
+  /** Why the plan cannot go on. */
+  let broken: DeviceError | undefined;
+  let closed = false;
   /** Positions whose KV the members hold. */
   let filled = 0;
   /** Lowest position written since a copy began. */
   let writtenFrom = Number.POSITIVE_INFINITY;
 
   const running = (): MeshRunner => {
+    if (broken) throw broken;
     if (!current) throw new DeviceError('lost', 'No plan holds.');
     return current;
   };
@@ -103,6 +112,8 @@ export function createConductor(options: ConductorOptions): Conductor {
   /** One forward pass under the present plan. */
   async function pass(ids: Uint32Array, position: number, want?: Want): Promise<Forwarded> {
     if (ids.length === 0) return { candidates: [] };
+    // After a restart nobody holds what came before: the loop replays it.
+    if (position > filled) throw new DeviceError('lost', 'The devices started again, from an empty KV cache.');
     writtenFrom = Math.min(writtenFrom, position);
     const result = await running().forward(ids, position, want);
     filled = position + ids.length;
@@ -228,31 +239,54 @@ export function createConductor(options: ConductorOptions): Conductor {
     return (await Promise.all(copies)).reduce((sum, bytes) => sum + bytes, 0);
   }
 
-  /** Everyone switches; the members of the old plan first stop, since its epoch's frames end here. */
+  /**
+   * Everyone switches; the members of the old plan first stop, since its epoch's frames end here. When one does not come
+   * along, some have switched and some have not: then nothing runs any more.
+   */
   async function commitAll(next: Plan): Promise<void> {
     current?.close();
-    await Promise.all(
-      concerned(next)
-        .filter((device) => devices.get(device))
-        .map((device) =>
-          devices.request(device, { type: 'commit', epoch: next.epoch }, { type: 'committed', epoch: next.epoch }),
-        ),
-    );
+    current = undefined;
+    broken = undefined;
+    try {
+      await Promise.all(
+        concerned(next)
+          .filter((device) => devices.get(device))
+          .map((device) =>
+            devices.request(device, { type: 'commit', epoch: next.epoch }, { type: 'committed', epoch: next.epoch }),
+          ),
+      );
+      const gone = nodesOf(next).find(({ member: { device } }) => !devices.get(device))?.member.device;
+      if (gone !== undefined) throw new MeshError('lost', `Device ${gone} is gone.`, gone);
+      // Said by a device that had switched before the others.
+      throwIfBroken();
+      current = createMeshRunner({ plan: next, hyper, context, batch, link: (device) => devices.get(device)?.link });
+    } catch (error) {
+      broken ??=
+        error instanceof DeviceError ? error : new DeviceError('lost', (error as Error).message, { cause: error });
+      throw error;
+    }
     plan = next;
-    current = createMeshRunner({ plan: next, hyper, context, batch, link: (device) => devices.get(device)?.link });
     onPlan(next);
   }
 
-  function check(next: Plan): void {
+  function throwIfBroken(): void {
+    if (broken) throw broken;
+  }
+
+  /** The plan as it may be tried: its epoch is one that no device has heard of before. */
+  function checked(next: Plan): Plan {
+    if (closed) throw new MeshError('closed', 'The model was unloaded.');
     const [fault] = checkPlan(next, hyper);
     if (fault) throw new MeshError('refused', `This plan cannot hold: ${fault}`);
     if (plan && next.epoch <= plan.epoch)
       throw new MeshError('refused', `Epoch ${next.epoch} is not above ${plan.epoch}.`);
+    return { ...next, epoch: devices.claimEpoch(next.epoch) };
   }
 
-  async function apply(next: Plan, { signal, exact, onPhase }: ApplyOptions = {}): Promise<TransitionReport> {
-    check(next);
-    if (exact) checkExact(plan, next, exact);
+  async function apply(wanted: Plan, { signal, exact, onPhase }: ApplyOptions = {}): Promise<TransitionReport> {
+    if (exact) checkExact(plan, wanted, exact);
+    const next = checked(wanted);
+    const before = plan;
     const clock = createClock();
     let kvBytes = 0;
     try {
@@ -268,6 +302,8 @@ export function createConductor(options: ConductorOptions): Conductor {
       /** What has been added since, up to `end`, and the switch. */
       const finish = async (end: number) => {
         signal?.throwIfAborted();
+        throwIfBroken();
+        if (plan !== before) throw new MeshError('lost', 'A device was lost, and the plan changed meanwhile.');
         kvBytes += await copyKv(changes, next, Math.min(copied, writtenFrom), end, signal);
         await commitAll(next);
       };
@@ -351,25 +387,33 @@ export function createConductor(options: ConductorOptions): Conductor {
       return plan;
     },
     runner,
-    apply,
-    async restart(next, signal) {
-      check(next);
-      current?.close();
-      current = undefined;
-      filled = 0;
-      try {
-        await prepareAll(next, signal);
-        await commitAll(next);
-      } catch (error) {
-        cancelAll(next);
-        throw error;
-      }
+    get broken() {
+      return broken !== undefined;
     },
+    apply,
+    restart: (wanted, signal) =>
+      // Not while a switch to another plan is under way, which ends now that the plan has broken.
+      turns.take(async () => {
+        const next = checked(wanted);
+        current?.close();
+        current = undefined;
+        filled = 0;
+        try {
+          await prepareAll(next, signal);
+          signal?.throwIfAborted();
+          await commitAll(next);
+        } catch (error) {
+          cancelAll(next);
+          throw error;
+        }
+      }),
     fail(error) {
+      broken ??= error;
       current?.fail(error);
       interrupt?.(error);
     },
     close() {
+      closed = true;
       current?.close();
       current = undefined;
       for (const [device, link] of told)

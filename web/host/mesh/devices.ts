@@ -2,7 +2,9 @@
 import { BulkSlot } from '../../device/member/kv-copy.ts';
 import { type About, parseToHost, type ToDevice, type ToHost } from '../../mesh/control.ts';
 import { MeshError } from '../../mesh/errors.ts';
+import { FrameError } from '../../mesh/frames.ts';
 import type { Link } from '../../mesh/link.ts';
+import { readRuns } from '../../model/sources.ts';
 import { type ByteSource, ModelError } from '../../model/types.ts';
 
 export type DeviceStats = Omit<Extract<ToHost, { type: 'stats' }>, 'type'>;
@@ -16,7 +18,13 @@ export interface MeshDevice {
   progress: DeviceProgress | undefined;
   /** Wants no part in plans. */
   paused: boolean;
+  /** Reads of the model's bytes that are not answered yet. */
+  reads: number;
 }
+
+/** Most bytes that one read of a device may ask for, and most reads of it that may wait. */
+const MAX_READ_BYTES = 256 * 2 ** 20;
+const MAX_READS = 64;
 
 type Answer = 'prepared' | 'committed' | 'kv-received' | 'holding' | 'held';
 
@@ -24,7 +32,7 @@ export interface DevicesOptions {
   /** A device is new, gone, or said something of itself. */
   onChange(index: number): void;
   /** The running plan cannot go on: a device said so, or its link closed. `device` is who is to blame. */
-  onBroken(error: MeshError, device: number | undefined): void;
+  onBroken(error: MeshError, device: number | undefined, epoch?: number): void;
   /** The model's bytes, for devices that get them from the host. */
   modelBytes(): ByteSource | undefined;
 }
@@ -34,6 +42,8 @@ export interface Devices {
   get(index: number): MeshDevice | undefined;
   /** Ascending by index. */
   all(): MeshDevice[];
+  /** The epoch itself, or the next that was never used: answers and frames of an earlier one must mean nothing. */
+  claimEpoch(wanted: number): number;
   send(index: number, message: ToDevice): void;
   /**
    * Sends a message and resolves with the bytes that a `kv-received` counts (0 for others) when `at` (by default the same device) answers.
@@ -60,6 +70,7 @@ interface Waiting {
 export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions): Devices {
   const devices = new Map<number, MeshDevice>();
   const waiting = new Map<number, Set<Waiting>>();
+  let lastEpoch = 0;
 
   function take(device: MeshDevice, message: ToHost): void {
     const { index } = device;
@@ -96,10 +107,14 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
         refuse(index, message);
         break;
       case 'broken':
-        onBroken(new MeshError(message.code, message.message, message.device), message.device);
+        onBroken(new MeshError(message.code, message.message, message.device), message.device, message.epoch);
         break;
       case 'read':
-        serve(device, message).catch((error) => unreadable(device, message.transfer, error));
+        if (device.reads >= MAX_READS) throw new FrameError('more requests for bytes of the model than may wait');
+        device.reads++;
+        serve(device, message)
+          .catch((error) => unreadable(device, message.transfer, error))
+          .finally(() => device.reads--);
         break;
     }
   }
@@ -109,9 +124,10 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
   }
 
   /** A refusal of an epoch ends everything that is asked of it, at whichever device. */
-  function refuse(index: number, { epoch, code, message }: Extract<ToHost, { type: 'refused' }>): void {
+  function refuse(index: number, refused: Extract<ToHost, { type: 'refused' }>): void {
+    const { epoch, code, message, device = index } = refused;
     // The host's own device speaks for itself.
-    const error = new MeshError(code, index === 0 ? message : `Device ${index}: ${message}`, index);
+    const error = new MeshError(code, index === 0 ? message : `Device ${index}: ${message}`, device);
     for (const entries of waiting.values()) {
       for (const entry of entries) if (entry.key.split(' ')[1] === String(epoch)) entry.reject(error);
     }
@@ -121,15 +137,17 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
     const source = modelBytes();
     if (!source) throw new ModelError('network', 'The host has no model open.');
     const { offset, stride, length, count, transfer } = read;
+    if (length * count > MAX_READ_BYTES || (count > 1 && stride < length))
+      throw new ModelError('truncated', 'The read is larger than the host allows.');
     if (offset + (count - 1) * stride + length > source.size)
       throw new ModelError('truncated', 'The read goes past the end of the model.');
-    const bytes = count === 1 ? await source.read(offset, offset + length) : await strided(source, read);
+    const bytes =
+      count === 1
+        ? await source.read(offset, offset + length)
+        : source.readStrided
+          ? await source.readStrided(offset, stride, length, count)
+          : await readRuns(source, offset, stride, length, count);
     await device.link.sendBulk({ epoch: 0, slot: BulkSlot.bytes, transfer }, bytes);
-    function strided(from: ByteSource, { offset: start }: { offset: number }): Promise<Uint8Array> {
-      return from.readStrided
-        ? from.readStrided(start, stride, length, count)
-        : cutRows(from, start, stride, length, count);
-    }
   }
 
   function unreadable({ link }: MeshDevice, transfer: number, error: unknown): void {
@@ -147,6 +165,7 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
         stats: undefined,
         progress: undefined,
         paused: false,
+        reads: 0,
       };
       devices.set(link.peer, device);
       link.onControl((message) => take(device, parseToHost(message)));
@@ -161,6 +180,10 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
     },
     get: (index) => devices.get(index),
     all: () => [...devices.values()].sort((a, b) => a.index - b.index),
+    claimEpoch(wanted) {
+      lastEpoch = Math.max(wanted, lastEpoch + 1);
+      return lastEpoch;
+    },
     send(index, message) {
       const device = devices.get(index);
       if (!device) throw new MeshError('lost', `Device ${index} is gone.`, index);
@@ -200,23 +223,4 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
       });
     },
   };
-}
-
-/** Column runs out of a source that can only read ranges (a file on disk): a few rows at a time. */
-async function cutRows(
-  source: ByteSource,
-  offset: number,
-  stride: number,
-  length: number,
-  count: number,
-): Promise<Uint8Array> {
-  const out = new Uint8Array(length * count);
-  const rowsAtOnce = Math.max(1, Math.floor((4 * 2 ** 20) / stride));
-  for (let row = 0; row < count; row += rowsAtOnce) {
-    const rows = Math.min(rowsAtOnce, count - row);
-    const from = offset + row * stride;
-    const bytes = await source.read(from, from + (rows - 1) * stride + length);
-    for (let i = 0; i < rows; i++) out.set(bytes.subarray(i * stride, i * stride + length), (row + i) * length);
-  }
-  return out;
 }

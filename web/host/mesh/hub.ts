@@ -17,13 +17,15 @@ export interface HubOptions {
 export interface Hub {
   readonly devices: Devices;
   /** Called when the running plan cannot go on; by whoever holds it. */
-  onBroken: ((error: MeshError, device: number | undefined) => void) | undefined;
+  onBroken: ((error: MeshError, device: number | undefined, epoch?: number) => void) | undefined;
   addLink(link: Link): void;
   /** Puts the host's own device into the mesh, in place of the one before. */
   setOwn(own: MemberService): Promise<void>;
   dropOwn(): Promise<void>;
   /** Calls the listener after every change of a device. Returns the function that ends it. */
   watch(listener: () => void): () => void;
+  /** Resolves at the next change of a device; rejects with the signal's reason. */
+  change(until: AbortSignal): Promise<void>;
 }
 
 export function createHub({ onChange, modelBytes }: HubOptions): Hub {
@@ -37,7 +39,7 @@ export function createHub({ onChange, modelBytes }: HubOptions): Hub {
         onChange(index);
         for (const watcher of watchers) watcher();
       },
-      onBroken: (error, device) => hub.onBroken?.(error, device),
+      onBroken: (error, device, epoch) => hub.onBroken?.(error, device, epoch),
       modelBytes,
     }),
     onBroken: undefined,
@@ -67,6 +69,24 @@ export function createHub({ onChange, modelBytes }: HubOptions): Hub {
     watch(listener) {
       watchers.add(listener);
       return () => watchers.delete(listener);
+    },
+    change(until) {
+      return new Promise((resolve, reject) => {
+        const done = () => {
+          end();
+          until.removeEventListener('abort', stop);
+        };
+        const stop = () => {
+          done();
+          reject(until.reason);
+        };
+        const end = hub.watch(() => {
+          done();
+          resolve();
+        });
+        until.addEventListener('abort', stop);
+        if (until.aborted) stop();
+      });
     },
   };
   return hub;

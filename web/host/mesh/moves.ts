@@ -2,11 +2,11 @@
 import type { Migration, MoveReport, Plan } from '../../api.ts';
 import type { MemoryLimit } from '../../device/environment.ts';
 import { codeOf, HostError, messageOf } from '../../device/errors.ts';
+import { createTurns } from '../../device/turns.ts';
 import type { Catalogue } from '../../model/types.ts';
 import { changeBytes, diffPlans } from '../../plan/diff.ts';
 import { applyMove, type Move } from '../../plan/moves.ts';
 import type { Emit } from '../engine-types.ts';
-import { createTurns } from '../turns.ts';
 import type { ApplyOptions, Conductor } from './conductor.ts';
 import { planFor, sizesOf } from './layout.ts';
 
@@ -98,11 +98,11 @@ export function createMoves({
         }
         tell({ epoch: wanted.epoch, ...bytes });
         measured = report;
-        const { weightMs, copyMs, commitMs, kvBytes, position } = await conductor.apply(wanted, {
+        const { epoch, weightMs, copyMs, commitMs, kvBytes, position } = await conductor.apply(wanted, {
           ...{ signal, exact },
           onPhase: (state) => state !== 'committed' && tell({ state }),
         });
-        tell({ state: 'committed', prepareMs: weightMs, copyMs, commitMs, kvBytes, position });
+        tell({ state: 'committed', epoch, prepareMs: weightMs, copyMs, commitMs, kvBytes, position });
         return { ...report };
       } catch (error) {
         if (measured === report) measured = undefined;
