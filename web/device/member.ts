@@ -20,6 +20,9 @@ export const ALONE: Exchange = {
   allReduce: async (partial) => partial,
 };
 
+/** Told how long a half of a layer took, in milliseconds, without the exchange that follows. */
+export type LayerTimer = (layer: number, half: 'attention' | 'ffn', ms: number) => void;
+
 export interface Batch {
   position: number;
   count: number;
@@ -29,40 +32,46 @@ export interface Batch {
   layers?: Range;
   /** What to give back: the residual stream for the next stage, or logits of owned vocabulary rows. */
   output: 'none' | 'residual' | { logits: 'last' | 'all' };
+  /** Measures every layer. A member without company then computes half by half, which is slower. */
+  timer?: LayerTimer | undefined;
 }
 
 /** Runs a batch through this member's layers. The result is a view that the next batch may overwrite. */
 export async function runStage(executor: Executor, exchange: Exchange, batch: Batch): Promise<Float32Array> {
-  const { position, count, input, output, layers = executor.weights.share.layers } = batch;
+  const { position, count, input, output, timer, layers = executor.weights.share.layers } = batch;
   const start: Pick<Step, 'ids' | 'residual'> = 'ids' in input ? { ids: input.ids } : { residual: input.residual };
   const first: Step['ops'] = 'ids' in input ? [{ op: 'embed' }] : [];
   const last: Step['ops'] = typeof output === 'object' ? [{ op: 'head', positions: output.logits }] : [];
   const kind = typeof output === 'object' ? 'logits' : output;
-  if (exchange.members === 1) {
+  const run: StageSteps = { position, count, start, first, last, kind, timer };
+  if (exchange.members > 1) return sharedStage(executor, exchange, layers, run);
+  if (!timer) {
     const ops = [...first, ...soloLayers(layers), ...last];
     return executor.run({ position, count, ...start, ops, output: kind });
   }
-  return sharedStage(executor, exchange, layers, { position, count, start, first, last, kind });
+  return timedStage(executor, layers, run, timer);
 }
 
-interface SharedRun extends Pick<Step, 'position' | 'count'> {
+interface StageSteps extends Pick<Step, 'position' | 'count'> {
   start: Pick<Step, 'ids' | 'residual'>;
   first: Step['ops'];
   last: Step['ops'];
   kind: 'none' | 'residual' | 'logits';
+  timer?: LayerTimer | undefined;
 }
 
 async function sharedStage(
   executor: Executor,
   exchange: Exchange,
   [from, to]: Range,
-  run: SharedRun,
+  run: StageSteps,
 ): Promise<Float32Array> {
-  const { position, count } = run;
+  const { position, count, timer } = run;
   let input: Pick<Step, 'ids' | 'residual' | 'add'> = run.start;
   let before = run.first;
   for (let layer = from; layer < to; layer++) {
     for (const half of ['attention', 'ffn'] as const) {
+      const started = performance.now();
       const partial = await executor.run({
         position,
         count,
@@ -70,9 +79,32 @@ async function sharedStage(
         ops: [...before, { op: half, layer }],
         output: 'partial',
       });
+      timer?.(layer, half, performance.now() - started);
       input = { add: await exchange.allReduce(partial, { layer, half }) };
       before = [];
     }
   }
   return executor.run({ position, count, ...input, ops: [...before, ...run.last], output: run.kind });
+}
+
+/** The same operations as in one step, but one step for each half of a layer. The residual is read back to know its end. */
+async function timedStage(
+  executor: Executor,
+  [from, to]: Range,
+  { position, count, start, first, last, kind }: StageSteps,
+  timer: LayerTimer,
+): Promise<Float32Array> {
+  let input = start;
+  let before = first;
+  for (let layer = from; layer < to; layer++) {
+    for (const half of ['attention', 'ffn'] as const) {
+      const started = performance.now();
+      const ops: Step['ops'] = [...before, { op: half, layer }, { op: 'merge' }];
+      await executor.run({ position, count, ...input, ops, output: 'residual' });
+      timer(layer, half, performance.now() - started);
+      input = {};
+      before = [];
+    }
+  }
+  return executor.run({ position, count, ...input, ops: [...before, ...last], output: kind });
 }
