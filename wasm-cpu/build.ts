@@ -5,7 +5,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import asc from 'assemblyscript/asc';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -27,6 +26,8 @@ function sourceStamp(): string {
 
 async function compile(variant: (typeof VARIANTS)[number]): Promise<void> {
   const shared = variant.features.includes('threads') ? ['--sharedMemory'] : [];
+  // Loading the compiler takes seconds: only when there is something to compile.
+  const { default: asc } = await import('assemblyscript/asc');
   const { error, stderr } = await asc.main([
     here('assembly/index.ts'),
     ...['--outFile', here(`build/${variant.name}.wasm`), '--runtime', 'stub', '-O3', '--noAssert', '--importMemory'],

@@ -9,7 +9,7 @@ import { matmulFloat } from './matmul-float';
 import { matmulQ4 } from './matmul-q4';
 import { matmulQ8 } from './matmul-q8';
 import { clear, merge, normQuantize } from './norm';
-import { quantize, siluQuantize } from './quantize';
+import { combine, siluQuantize } from './quantize';
 import { ropeAndKeep } from './rope';
 
 /** Turns of a waiting loop before a thread sleeps: about 30 µs, longer than any wait between threads that all run. */
@@ -44,7 +44,7 @@ function execute(op: usize, thread: i32): void {
     case 6: matmulFloat(op); break;
     case 7: ropeAndKeep(op); break;
     case 8: attention(op, thread); break;
-    case 9: quantize(op); break;
+    case 9: combine(op); break;
     case 10: siluQuantize(op); break;
     case 11: clear(op); break;
     default: unreachable();

@@ -86,6 +86,17 @@ export function take(op: usize, chunk: i32): i32 {
 // @ts-ignore: decorator
 @inline export const A_N: usize = 20;
 
+/** A part of an attention row: maximum and sum of its chunk, 2 unused, then headDim values. */
+// @ts-ignore: decorator
+@inline export const PART_BYTES: usize = 16;
+
+/** Chunks of `size` positions that `positions` cached ones fill. */
+// @ts-ignore: decorator
+@inline
+export function chunksOf(positions: i32, size: i32): i32 {
+  return (positions + size - 1) / size;
+}
+
 /** KV head: k i16[context][headDim], v likewise, k scales f32[context], v scales. */
 // @ts-ignore: decorator
 @inline export const KV_K: usize = 0;

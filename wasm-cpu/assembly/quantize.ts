@@ -1,4 +1,6 @@
-import { A_F32, A_HL, A_N, A_SCALE, A_SUM, A_XS, count, field, fieldInt, take } from './layout';
+import {
+  A_F32, A_HL, A_N, A_SCALE, A_SUM, A_XS, PART_BYTES, chunksOf, count, field, fieldInt, position, take,
+} from './layout';
 import { exp4, max4 } from './simd';
 
 const SMALLEST: f32 = 7.888609052210118e-31; // 2^-100
@@ -49,18 +51,57 @@ export function quantizeBlock(source: usize, record: usize, t: i32, block: i32):
   store<f32>(sumAt, <f32>total * scale);
 }
 
-/** Quantizes the record's own floats. Fields: 2 record, 3 chunk of blocks. */
-export function quantize(op: usize): void {
+/** 8 values of one head's attention row, out of the parts of its chunks. */
+function combine8(row: usize, partBytes: usize, chunks: i32, d: usize, out: usize): void {
+  let top: f32 = load<f32>(row);
+  for (let c = 1; c < chunks; c++) top = max<f32>(top, load<f32>(row + <usize>c * partBytes));
+  let a = f32x4.splat(0);
+  let b = f32x4.splat(0);
+  let sum: f32 = 0;
+  for (let c = 0; c < chunks; c++) {
+    const part = row + <usize>c * partBytes;
+    const weight = chunks == 1 ? <f32>1 : f32x4.extract_lane(exp4(f32x4.splat(load<f32>(part) - top)), 0);
+    const w = f32x4.splat(weight);
+    sum += weight * load<f32>(part, 4);
+    a = f32x4.add(a, f32x4.mul(w, v128.load(part + PART_BYTES + d)));
+    b = f32x4.add(b, f32x4.mul(w, v128.load(part + PART_BYTES + d, 16)));
+  }
+  const factor = f32x4.splat(<f32>1 / sum);
+  v128.store(out, f32x4.mul(a, factor));
+  v128.store(out, f32x4.mul(b, factor), 16);
+}
+
+/**
+ * Attention rows put together from their parts, and quantized. Fields: 2 record, 3 chunk of blocks, 4 parts,
+ * 5 headDim (a multiple of 8), 6 parts a head and position at most, 7 positions a chunk.
+ */
+export function combine(op: usize): void {
   const record = field(op, 2);
   const chunk = fieldInt(op, 3);
-  const blocks = load<i32>(record, A_N) >> 5;
+  const parts = field(op, 4);
+  const headDim = fieldInt(op, 5);
+  const size = fieldInt(op, 7);
+  const partBytes = PART_BYTES + <usize>(headDim << 2);
+  const rowBytes = field(op, 6) * partBytes;
+  const n = load<i32>(record, A_N);
+  const heads = n / headDim;
+  const blocks = n >> 5;
   const values = <usize>load<u32>(record, A_F32);
   const total = count() * blocks;
   for (;;) {
     const from = take(op, chunk);
     if (from >= total) break;
     const to = min(from + chunk, total);
-    for (let i = from; i < to; i++) quantizeBlock(values + <usize>(i << 7), record, i / blocks, i % blocks);
+    for (let i = from; i < to; i++) {
+      const t = i / blocks;
+      const chunks = chunksOf(position() + t + 1, size);
+      for (let j = 0; j < 32; j += 8) {
+        const at = (i % blocks << 5) + j;
+        const row = parts + <usize>(t * heads + at / headDim) * rowBytes;
+        combine8(row, partBytes, chunks, <usize>(at % headDim) << 2, values + <usize>((i << 7) + (j << 2)));
+      }
+      quantizeBlock(values + <usize>(i << 7), record, t, i % blocks);
+    }
   }
 }
 

@@ -5,7 +5,7 @@ import { compileKernels, INITIAL_PAGES, instantiateKernels, MAXIMUM_PAGES, wasmF
 import { createMemory, type WasmMemory } from './memory.ts';
 import { packedBytes, packTile } from './pack.ts';
 import { compileProgram, OP_FIELDS, type ResidentLayer, type WasmTile } from './program.ts';
-import { createScratch, type Scratch } from './scratch.ts';
+import { createScratch, MOST_HEADS_TOGETHER, type Scratch } from './scratch.ts';
 
 /** Word offsets in the control block; see wasm-cpu/assembly/layout.ts. */
 const CONTROL = 1024 >> 2;
@@ -210,7 +210,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
   function dropLayer(layer: number): void {
     const resident = layers.get(layer);
     if (!resident) return;
-    for (const at of [...Object.values(resident.vectors), resident.kv, resident.qToKv]) memory.free(at);
+    for (const at of [...Object.values(resident.vectors), resident.kv, resident.runs.at]) memory.free(at);
     layers.delete(layer);
   }
 
@@ -232,11 +232,12 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
       memory.u32().set(values, at >> 2);
       return at;
     };
+    const runs = headRuns(share.qToKv);
     const vectors: ResidentLayer['vectors'] = {};
     for (const [role, values] of Object.entries(share.vectors)) {
       vectors[role as keyof LayerShare['vectors']] = floats(values);
     }
-    layers.set(layer, { share, vectors, kv: words(records), qToKv: words(share.qToKv) });
+    layers.set(layer, { share, vectors, kv: words(records), runs: { at: words(runs.flat()), count: runs.length } });
   }
 
   const kvOf = (layer: number, number: number): KvHead => {
@@ -296,6 +297,17 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
       stopHelpers(memory, helpers);
     },
   };
+}
+
+/** Neighbouring query heads of one KV head, in runs that attention can take together. */
+function headRuns(qToKv: readonly number[]): [first: number, heads: number, kvHead: number][] {
+  const runs: [number, number, number][] = [];
+  for (const [head, kvHead] of qToKv.entries()) {
+    const last = runs.at(-1);
+    if (last && last[2] === kvHead && last[1] < MOST_HEADS_TOGETHER) last[1]++;
+    else runs.push([head, 1, kvHead]);
+  }
+  return runs;
 }
 
 /** K and V of one head over the whole context: 16-bit values and a scale a position. */

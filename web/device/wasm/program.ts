@@ -15,7 +15,7 @@ const CODE = {
   matmulFloat: 6,
   rope: 7,
   attention: 8,
-  quantize: 9,
+  combine: 9,
   silu: 10,
   clear: 11,
 } as const;
@@ -31,8 +31,8 @@ export interface ResidentLayer {
   vectors: Partial<Record<keyof LayerShare['vectors'], number>>;
   /** Address of the KV records, in the order of share.kvHeads. */
   kv: number;
-  /** Address of qToKv as i32. */
-  qToKv: number;
+  /** Runs of query heads of one KV head: first head, heads, KV head (i32 each). */
+  runs: { at: number; count: number };
 }
 
 export interface ProgramContext {
@@ -113,7 +113,7 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Int32Arr
   }
 
   function attentionPart(layer: number, partial: number): void {
-    const { share, vectors, kv, qToKv } = context.layer(layer);
+    const { share, vectors, kv, runs } = context.layer(layer);
     const heads = share.qToKv.length;
     const kvHeads = share.kvHeads.length;
     if (heads === 0) {
@@ -138,12 +138,15 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Int32Arr
     );
     out.push(
       new Fields(CODE.attention)
-        .set(2, scratch.q, heads, scratch.attended.f32, qToKv, kv, headDim)
+        .set(2, scratch.q, heads, scratch.parts, runs.at, kv, headDim)
         .float(8, 1 / Math.sqrt(headDim))
-        .set(9, scratch.scores, scratch.scoreBytes),
+        .set(9, scratch.scores, scratch.scoreBytes, runs.count, scratch.partsPerRow, scratch.chunk),
     );
     const record = scratch.record(scratch.attended, heads * headDim);
-    out.push(new Fields(CODE.quantize).set(2, record, chunkOf((heads * headDim) / 32)));
+    const blocks = chunkOf((heads * headDim) / 32);
+    out.push(
+      new Fields(CODE.combine).set(2, record, blocks, scratch.parts, headDim, scratch.partsPerRow, scratch.chunk),
+    );
     matmul(share.tiles.o, record, scratch.partial, dim);
   }
 

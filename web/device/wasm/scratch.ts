@@ -3,6 +3,11 @@ import type { WasmMemory } from './memory.ts';
 
 /** A record of activations, as wasm-cpu/assembly/layout.ts has it. */
 const RECORD_BYTES = 24;
+/** Positions that attention takes together at least, and chunks of a row at most: parts of rows take memory. */
+const LEAST_CHUNK = 512;
+const MOST_CHUNKS = 16;
+/** Query heads that attention takes together; wasm-cpu/assembly/attention.ts has a kernel for each number up to it. */
+export const MOST_HEADS_TOGETHER = 4;
 
 export interface ScratchSize {
   maxBatch: number;
@@ -36,6 +41,11 @@ export interface Scratch {
   v: number;
   gate: number;
   up: number;
+  /** Attention rows in parts, one a chunk of positions; `partsPerRow` at most. */
+  parts: number;
+  partsPerRow: number;
+  /** Positions in a chunk. */
+  chunk: number;
   /** Attention scores, one run of `scoreBytes` a thread. */
   scores: number;
   scoreBytes: number;
@@ -63,7 +73,10 @@ export function createScratch(memory: WasmMemory, size: ScratchSize): Scratch {
     sum: allocate((4 * batch * capacity) / 32),
     f32: floats(capacity),
   });
-  const scoreBytes = Math.ceil(size.context / 16) * 64;
+  // By the context alone: results must not depend on threads.
+  const chunk = Math.max(LEAST_CHUNK, Math.ceil(size.context / MOST_CHUNKS / 16) * 16);
+  const scoreBytes = 4 * chunk * MOST_HEADS_TOGETHER;
+  const partsPerRow = Math.ceil(size.context / chunk);
   const records = new Map<string, number>();
   return {
     ids: allocate(4 * batch),
@@ -75,6 +88,9 @@ export function createScratch(memory: WasmMemory, size: ScratchSize): Scratch {
     v: floats(size.kvHeads * headDim),
     gate: floats(size.ffn),
     up: floats(size.ffn),
+    parts: floats(size.heads * partsPerRow * (4 + headDim)),
+    partsPerRow,
+    chunk,
     scores: allocate(scoreBytes * size.threads),
     scoreBytes,
     normed: activations(dim),
