@@ -15,6 +15,8 @@ export interface ModelListing {
 
 export interface LoadOptions {
   model: string | File | URL;
+  /** The other files, in any order, where `model` is one file of a split model. */
+  parts?: File[];
   backend?: BackendChoice;
   threads?: number;
   context?: number;
@@ -222,19 +224,15 @@ export interface PlanPreview {
   }[];
 }
 
-/** Node indices count over all stages in plan order, from 0. */
-export type Migration =
-  | {
-      stage?: number;
-      from: number;
-      to: number;
-      kind: 1 | 2 | 3;
-      heads?: number;
-      ffn?: number;
-      exact?: { position: number; layer: number };
-    }
+/**
+ * Node indices count over all stages in plan order, from 0. `exact`: where the new plan takes over, before this layer of
+ * the token at this position; without it between two tokens, as soon as everything is there.
+ */
+export type Migration = { exact?: { position: number; layer: number } } & (
+  | { stage?: number; from: number; to: number; kind: 1 | 2 | 3; heads?: number; ffn?: number }
   | { moves: { from: number; to: number; kind: 1 | 2 | 3; heads?: number; ffn?: number }[]; stage?: number }
-  | { from: number; to: number; layers: number };
+  | { from: number; to: number; layers: number }
+);
 
 /** What the listeners of `on` are given. */
 export interface EventDetails {

@@ -21,7 +21,7 @@ import type { NumberType } from '../mesh/wire.ts';
 import type { GenerateRequest } from './requests.ts';
 
 /** Where a model comes from, as plain data (a URL object cannot be cloned). */
-export type ModelPlace = { name: string } | { url: string } | { file: File };
+export type ModelPlace = { name: string } | { url: string } | { file: File; parts?: File[] };
 
 export interface LoadRequest {
   place: ModelPlace;
@@ -61,6 +61,8 @@ export interface EngineService {
   setRatios(ratios: string): Promise<{ epoch: number; plan: Plan }>;
   /** `call` names this move for `abort`. */
   migrate(call: number, move: Migration): Promise<MoveReport>;
+  /** Answers a request of the server's plan socket; JSON both ways. */
+  planRequest(request: string): Promise<string>;
 }
 
 /** A device as the room and the page's mesh see it. */

@@ -111,11 +111,11 @@ export function createHandle(start: () => EngineWorker, search: string): EdgeVis
     }),
     models: async () => call((engine) => engine.models()),
     async load(options) {
-      const { model, ...given } = definedOnly(checkLoad(options));
+      const { model, parts, ...given } = definedOnly(checkLoad(options));
       crash = undefined;
       const { backend = 'auto', threads, context, ratios, wire, lend, verify, emulation } = defaults;
       const standing = definedOnly({ backend, threads, context, ratios, wire, lend, verify, emulation });
-      const request: LoadRequest = { ...standing, backend, emulation, ...given, place: placeOf(model) };
+      const request: LoadRequest = { ...standing, backend, emulation, ...given, place: placeOf(model, parts) };
       if (request.ratios === 'auto') delete request.ratios;
       return call((engine) => engine.load(request));
     },
@@ -204,9 +204,9 @@ function openConnection(
 }
 
 /** A name is one of the server's models; a text with a scheme is an address. */
-function placeOf(model: LoadOptions['model']): ModelPlace {
+function placeOf(model: LoadOptions['model'], parts: LoadOptions['parts']): ModelPlace {
   if (model instanceof URL) return { url: model.href };
-  if (model instanceof Blob) return { file: model as File };
+  if (model instanceof Blob) return { file: model as File, ...(parts && { parts }) };
   return /^https?:\/\//i.test(model) ? { url: model } : { name: model };
 }
 

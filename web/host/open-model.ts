@@ -49,6 +49,6 @@ export async function readModel(source: ByteSource, signal?: AbortSignal): Promi
 }
 
 function sourceOf(place: ModelPlace, signal: AbortSignal | undefined): ByteSource | Promise<ByteSource> {
-  if ('file' in place) return filesSource([place.file]);
+  if ('file' in place) return filesSource([place.file, ...(place.parts ?? [])]);
   return urlSource('url' in place ? place.url : addressOfModel(place.name), signal ? { signal } : {});
 }

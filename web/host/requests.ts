@@ -45,6 +45,7 @@ const evaluateSchema = v.strictObject({
 
 const loadSchema = v.strictObject({
   model: v.union([v.pipe(v.string(), v.nonEmpty()), v.instance(Blob), v.instance(URL)]),
+  parts: v.optional(v.array(v.instance(Blob))),
   backend: v.optional(v.picklist(['auto', 'wasm', 'webgpu'])),
   threads: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64))),
   context: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1))),
