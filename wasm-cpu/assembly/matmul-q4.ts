@@ -36,7 +36,7 @@ function dot(activations: v128, nibbles: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function join(h: v128, l: v128): v128 {
-  return i32x4.add(i32x4.dot_i16x8_s(h, i16x8.splat(256)), i32x4.dot_i16x8_s(l, i16x8.splat(1)));
+  return i32x4.add(i32x4.shl(i32x4.extadd_pairwise_i16x8_s(h), 8), i32x4.extadd_pairwise_i16x8_s(l));
 }
 
 /** Lanes [r0 r0 r1 r1], [r2 r2 r3 r3] → one i32 a row. */
