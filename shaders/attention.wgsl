@@ -7,7 +7,7 @@
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> cache: array<vec2<i32>>;
 @group(0) @binding(4) var<storage, read> cache_scales: array<f32>;
-@group(0) @binding(5) var<storage, read_write> act: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> act: array<vec4<i32>>;
 //#include quantize_block
 
 // A head in vec4 of values, that is in vec2 words of the cache.
@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var d = thread; d < QUARTERS; d += HEAD_THREADS) {
     result[d] /= total;
 //#if !WHOLE_BLOCKS
-    act[token * ACT_ROW + head * QUARTERS + d] = result[d];
+    act[token * ACT_ROW + head * QUARTERS + d] = bitcast<vec4<i32>>(result[d]);
 //#endif
   }
 //#if WHOLE_BLOCKS

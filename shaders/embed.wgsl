@@ -1,11 +1,30 @@
 // residual[t] = a row of the embedding, from a tile in the layout of the products. One workgroup a token and tile.
-//#include activations
-//#include weights_eight
+//#include weights
 @group(0) @binding(0) var<storage, read> arena: array<vec4<i32>>;
 // Two vectors an entry: (quants, scales, mins, row groups), (row in the tile, blocks, first block, token).
 @group(0) @binding(1) var<storage, read> entries: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> residual: array<vec4<f32>>;
-//#include weights
+//#include kind
+
+// A weight as the product with an input block that is one in its column and else zero: the same dequantization as in
+// products, and no sum to round. `sums` and `more` are what quantize_block.wgsl would store for that input.
+fn low_value(k: Scales, weight: f32, fourth: f32) -> vec4<f32> {
+  let one = InputBlock(vec4<f32>(1.0, 1.0, 0.0, 0.0), vec4<f32>(fourth, 0.0, 0.0, 0.0));
+  return finish(k, vec4<f32>(weight), vec4<f32>(), one);
+}
+
+fn high_value(k: Scales, weight: f32, fourth: f32) -> vec4<f32> {
+  return finish(k, vec4<f32>(), vec4<f32>(weight), InputBlock(vec4<f32>(1.0, 0.0, 1.0, fourth), vec4<f32>()));
+}
+
+fn columns(part: Part, lane: u32) -> Columns {
+  switch lane {
+    case 0u: { return columns0(part); }
+    case 1u: { return columns1(part); }
+    case 2u: { return columns2(part); }
+    default: { return columns3(part); }
+  }
+}
 
 @compute @workgroup_size(4, ROW_THREADS / 4u)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
@@ -14,25 +33,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let place = entries[2u * workgroup.x + 1u];
   let group = place.x / 4u;
   let lane = place.x % 4u;
-  // A product with the unit vector of each column: the same dequantization as everywhere, no sum to round.
   for (var block = local.y; block < place.y; block += ROW_THREADS / 4u) {
     let k = scales(tile, group, block);
-    let w = eight(tile, group, block, local.x);
-    let none = vec4<f32>();
-    let low = vec4<f32>(
-      finish(k, w.a * WEIGHT_STEP.x, none, vec4<f32>(1.0, 0.0, 0.0, 0.0))[lane],
-      finish(k, w.b * WEIGHT_STEP.y, none, vec4<f32>(1.0, 0.0, 0.0, 0.0))[lane],
-      finish(k, w.c * WEIGHT_STEP.z, none, vec4<f32>(1.0, 0.0, 0.0, 0.0))[lane],
-      finish(k, w.d * WEIGHT_STEP.w, none, vec4<f32>(1.0, 0.0, 0.0, 0.0))[lane],
-    );
-    let high = vec4<f32>(
-      finish(k, none, w.e * WEIGHT_STEP.x, vec4<f32>(0.0, 1.0, 0.0, 0.0))[lane],
-      finish(k, none, w.f * WEIGHT_STEP.y, vec4<f32>(0.0, 1.0, 0.0, 0.0))[lane],
-      finish(k, none, w.g * WEIGHT_STEP.z, vec4<f32>(0.0, 1.0, 0.0, 0.0))[lane],
-      finish(k, none, w.h * WEIGHT_STEP.w, vec4<f32>(0.0, 1.0, 0.0, 0.0))[lane],
-    );
+    let words = tile.quants + (block * BLOCK_WORDS + local.x * PART_WORDS) * tile.row_groups + group;
+    let w = columns(load_part(words, tile.row_groups), lane);
+    let low = w.low * LOW_STEP;
+    let high = w.high * HIGH_STEP;
     let at = place.w * (DIM / 4u) + (place.z + block) * 8u + local.x;
-    residual[at] = low;
-    residual[at + 4u] = high;
+    residual[at] = vec4<f32>(
+      low_value(k, low.x, 0.0)[lane], low_value(k, low.y, 0.0)[lane],
+      low_value(k, low.z, 0.0)[lane], low_value(k, low.w, 1.0)[lane],
+    );
+    residual[at + 4u] = vec4<f32>(
+      high_value(k, high.x, 0.0)[lane], high_value(k, high.y, 0.0)[lane],
+      high_value(k, high.z, 0.0)[lane], high_value(k, high.w, 1.0)[lane],
+    );
   }
 }

@@ -6,7 +6,7 @@
 @group(0) @binding(1) var<storage, read_write> residual: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> partial_sums: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> weight: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> act: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> act: array<vec4<i32>>;
 //#include quantize_block
 
 var<workgroup> squares: array<f32, ROW_THREADS>;

@@ -4,6 +4,10 @@ fn max4(v: vec4<f32>) -> f32 {
   return max(max(v.x, v.y), max(v.z, v.w));
 }
 
+fn pack(low: vec4<f32>, high: vec4<f32>) -> vec4<i32> {
+  return vec4<i32>(low + 32768.0) | vec4<i32>(high * 65536.0);
+}
+
 fn store_block(
   row: u32, block: u32,
   a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>,
@@ -19,34 +23,32 @@ fn store_block(
   let zero = largest < 0x1p-100f;
   let scale = select(bitcast<f32>((exponent - 14u) << 23u), 0.0, zero);
   let inverse = select(bitcast<f32>((268u - exponent) << 23u), 0.0, zero);
-  let ra = round(a * inverse) * scale;
-  let rb = round(b * inverse) * scale;
-  let rc = round(c * inverse) * scale;
-  let rd = round(d * inverse) * scale;
-  let re = round(e * inverse) * scale;
-  let rf = round(f * inverse) * scale;
-  let rg = round(g * inverse) * scale;
-  let rh = round(h * inverse) * scale;
+  let ra = round(a * inverse);
+  let rb = round(b * inverse);
+  let rc = round(c * inverse);
+  let rd = round(d * inverse);
+  let re = round(e * inverse);
+  let rf = round(f * inverse);
+  let rg = round(g * inverse);
+  let rh = round(h * inverse);
 
   let at = row * ACT_ROW + block * 8u;
-  act[at] = a;
-  act[at + 1u] = b;
-  act[at + 2u] = c;
-  act[at + 3u] = d;
-  act[at + 4u] = e;
-  act[at + 5u] = f;
-  act[at + 6u] = g;
-  act[at + 7u] = h;
-  let to = ACT_ROUNDED + at;
-  act[to] = ra;
-  act[to + 1u] = rb;
-  act[to + 2u] = rc;
-  act[to + 3u] = rd;
-  act[to + 4u] = re;
-  act[to + 5u] = rf;
-  act[to + 6u] = rg;
-  act[to + 7u] = rh;
-  let low = dot(ra + rb + rc + rd, vec4<f32>(1.0));
-  let high = dot(re + rf + rg + rh, vec4<f32>(1.0));
-  act[ACT_SUMS + row * ACT_SUMS_ROW + block] = vec4<f32>(low, high, 0.0, 0.0);
+  act[at] = bitcast<vec4<i32>>(a);
+  act[at + 1u] = bitcast<vec4<i32>>(b);
+  act[at + 2u] = bitcast<vec4<i32>>(c);
+  act[at + 3u] = bitcast<vec4<i32>>(d);
+  act[at + 4u] = bitcast<vec4<i32>>(e);
+  act[at + 5u] = bitcast<vec4<i32>>(f);
+  act[at + 6u] = bitcast<vec4<i32>>(g);
+  act[at + 7u] = bitcast<vec4<i32>>(h);
+  let to = ACT_INTEGERS + row * ACT_INTEGERS_ROW + block * 4u;
+  act[to] = pack(ra, re);
+  act[to + 1u] = pack(rb, rf);
+  act[to + 2u] = pack(rc, rg);
+  act[to + 3u] = pack(rd, rh);
+  let low = (ra + rb + rc + rd) * scale;
+  let high = (re + rf + rg + rh) * scale;
+  let sums = ACT_BLOCKS + row * ACT_BLOCKS_ROW + block * 2u;
+  act[sums] = bitcast<vec4<i32>>(vec4<f32>(scale, dot(low, vec4<f32>(1.0)), dot(high, vec4<f32>(1.0)), high.w));
+  act[sums + 1u] = bitcast<vec4<i32>>(vec4<f32>(low.w, 0.0, 0.0, 0.0));
 }

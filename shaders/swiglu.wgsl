@@ -5,7 +5,7 @@
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> shape: vec4<u32>;
 @group(0) @binding(2) var<storage, read> gate_up: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> act: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> act: array<vec4<i32>>;
 //#include quantize_block
 //#include silu
 

@@ -1,55 +1,64 @@
 // Float weights: F32 one vector a column; F16 and BF16 two neighbouring columns in the halves of a word.
-const ACT_FROM: u32 = 0u;
-const WEIGHT_STEP: vec4<f32> = vec4<f32>(1.0);
+const LOW_STEP: vec4<f32> = vec4<f32>(1.0);
+const HIGH_STEP: vec4<f32> = vec4<f32>(1.0);
 
 //#if F32
-fn eight(s: Segment, row_group: u32, block: u32, part: u32) -> Eight {
-  let n = s.row_groups;
-  let at = s.quants + (block * 32u + part * 4u) * n + row_group;
-  let to = at + 16u * n;
-  return Eight(
-    bitcast<vec4<f32>>(arena[at]), bitcast<vec4<f32>>(arena[at + n]),
-    bitcast<vec4<f32>>(arena[at + 2u * n]), bitcast<vec4<f32>>(arena[at + 3u * n]),
-    bitcast<vec4<f32>>(arena[to]), bitcast<vec4<f32>>(arena[to + n]),
-    bitcast<vec4<f32>>(arena[to + 2u * n]), bitcast<vec4<f32>>(arena[to + 3u * n]),
+const BLOCK_WORDS: u32 = 32u;
+const PART_WORDS: u32 = 4u;
+
+struct Part {
+  a: vec4<i32>, b: vec4<i32>, c: vec4<i32>, d: vec4<i32>,
+  e: vec4<i32>, f: vec4<i32>, g: vec4<i32>, h: vec4<i32>,
+}
+
+fn load_part(at: u32, row_groups: u32) -> Part {
+  let to = at + 16u * row_groups;
+  return Part(
+    arena[at], arena[at + row_groups], arena[at + 2u * row_groups], arena[at + 3u * row_groups],
+    arena[to], arena[to + row_groups], arena[to + 2u * row_groups], arena[to + 3u * row_groups],
   );
 }
-//#else
-//#if BF16
-fn low_half(w: vec4<i32>) -> vec4<f32> {
-  return bitcast<vec4<f32>>(w << vec4<u32>(16u));
+
+//#repeat r ROWS
+fn columns$r(p: Part) -> Columns {
+  return Columns(
+    bitcast<vec4<f32>>(vec4<i32>(p.a[$r], p.b[$r], p.c[$r], p.d[$r])),
+    bitcast<vec4<f32>>(vec4<i32>(p.e[$r], p.f[$r], p.g[$r], p.h[$r])),
+  );
 }
-fn high_half(w: vec4<i32>) -> vec4<f32> {
-  return bitcast<vec4<f32>>(w & vec4<i32>(-65536));
+//#end
+//#else
+const BLOCK_WORDS: u32 = 16u;
+const PART_WORDS: u32 = 2u;
+
+struct Part { a: vec4<i32>, b: vec4<i32>, c: vec4<i32>, d: vec4<i32> }
+
+fn load_part(at: u32, row_groups: u32) -> Part {
+  return Part(arena[at], arena[at + row_groups], arena[at + 8u * row_groups], arena[at + 9u * row_groups]);
+}
+
+// Four columns from two words.
+//#if BF16
+fn four(p: i32, q: i32) -> vec4<f32> {
+  return bitcast<vec4<f32>>(vec4<i32>(p * 0x10000, p & -0x10000, q * 0x10000, q & -0x10000));
 }
 //#else
 // By integers, because unpack2x16float may flush the subnormal halves, which small weights are.
-fn half(h: vec4<i32>) -> vec4<f32> {
+fn four(p: i32, q: i32) -> vec4<f32> {
+  let h = vec4<i32>(p, p >> 16u, q, q >> 16u);
   let magnitude = h & vec4<i32>(0x7fff);
-  let normal = bitcast<vec4<f32>>((magnitude << vec4<u32>(13u)) + vec4<i32>(0x38000000));
+  let normal = bitcast<vec4<f32>>(magnitude * 0x2000 + vec4<i32>(0x38000000));
   let subnormal = vec4<f32>(magnitude) * 0x1p-24f;
   let positive = select(normal, subnormal, magnitude < vec4<i32>(0x400));
   return select(positive, -positive, (h & vec4<i32>(0x8000)) != vec4<i32>(0));
 }
-fn low_half(w: vec4<i32>) -> vec4<f32> {
-  return half(w);
-}
-fn high_half(w: vec4<i32>) -> vec4<f32> {
-  return half(w >> vec4<u32>(16u));
-}
 //#endif
-fn eight(s: Segment, row_group: u32, block: u32, part: u32) -> Eight {
-  let n = s.row_groups;
-  let at = s.quants + (block * 16u + part * 2u) * n + row_group;
-  let p = arena[at];
-  let q = arena[at + n];
-  let r = arena[at + 8u * n];
-  let t = arena[at + 9u * n];
-  return Eight(
-    low_half(p), high_half(p), low_half(q), high_half(q),
-    low_half(r), high_half(r), low_half(t), high_half(t),
-  );
+
+//#repeat r ROWS
+fn columns$r(p: Part) -> Columns {
+  return Columns(four(p.a[$r], p.b[$r]), four(p.c[$r], p.d[$r]));
 }
+//#end
 //#endif
 
 struct Scales { none: u32 }
@@ -58,6 +67,6 @@ fn scales(s: Segment, row_group: u32, block: u32) -> Scales {
   return Scales(0u);
 }
 
-fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, sums: vec4<f32>) -> vec4<f32> {
+fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, input: InputBlock) -> vec4<f32> {
   return low + high;
 }

@@ -1,22 +1,27 @@
-// 4-bit weights. A word holds columns 4p..4p+3 in the low nibbles of its bytes and 16+4p.. in the high nibbles.
-// Nibbles stay where they are in the word: WEIGHT_STEP, folded into the activations, undoes the bytes' places.
-const ACT_FROM: u32 = ACT_ROUNDED;
-const WEIGHT_STEP: vec4<f32> = vec4<f32>(1.0, 0x1p-8f, 0x1p-16f, 0x1p-24f);
+// 4-bit weights. A word holds columns 4p..4p+3 in the low nibbles of its bytes and 16+4p.. in the high nibbles; the topmost
+// nibble, which makes the word's sign, is stored minus 8. Nibbles stay where they are in the word: shifts of vectors are
+// slow on processors, so LOW_STEP and HIGH_STEP, folded into the inputs, undo their places.
+const BLOCK_WORDS: u32 = 4u;
+const PART_WORDS: u32 = 1u;
+const LOW_STEP: vec4<f32> = vec4<f32>(1.0, 0x1p-8f, 0x1p-16f, 0x1p-24f);
+const HIGH_STEP: vec4<f32> = vec4<f32>(0x1p-4f, 0x1p-12f, 0x1p-20f, 0x1p-28f);
 
-fn eight(s: Segment, row_group: u32, block: u32, part: u32) -> Eight {
-  let w = arena[s.quants + (block * 4u + part) * s.row_groups + row_group];
-  let high = w >> vec4<u32>(4u);
-  return Eight(
-    vec4<f32>(w & vec4<i32>(0xf)),
-    vec4<f32>(w & vec4<i32>(0xf00)),
-    vec4<f32>(w & vec4<i32>(0xf0000)),
-    vec4<f32>(w & vec4<i32>(0xf000000)),
-    vec4<f32>(high & vec4<i32>(0xf)),
-    vec4<f32>(high & vec4<i32>(0xf00)),
-    vec4<f32>(high & vec4<i32>(0xf0000)),
-    vec4<f32>(high & vec4<i32>(0xf000000)),
+// A part of a block of four rows.
+struct Part { words: vec4<i32> }
+
+fn load_part(at: u32, row_groups: u32) -> Part {
+  return Part(arena[at]);
+}
+
+//#repeat r ROWS
+fn columns$r(part: Part) -> Columns {
+  let w = vec4<i32>(part.words[$r]);
+  return Columns(
+    vec4<f32>(w & vec4<i32>(0xf, 0xf00, 0xf0000, 0xf000000)),
+    vec4<f32>(w & vec4<i32>(0xf0, 0xf000, 0xf00000, -0x10000000)),
   );
 }
+//#end
 
 struct Scales { scale: vec4<f32>, min: vec4<f32> }
 
@@ -25,6 +30,8 @@ fn scales(s: Segment, row_group: u32, block: u32) -> Scales {
   return Scales(bitcast<vec4<f32>>(arena[s.scales + at]), bitcast<vec4<f32>>(arena[s.mins + at]));
 }
 
-fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, sums: vec4<f32>) -> vec4<f32> {
-  return k.scale * (low + high) + k.min * (sums.x + sums.y);
+// Result of a block of four rows from the integer dot products of its halves.
+fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, input: InputBlock) -> vec4<f32> {
+  let sums = input.sums;
+  return k.scale * ((low + high) * sums.x + 8.0 * sums.w) + k.min * (sums.y + sums.z);
 }

@@ -1,73 +1,72 @@
-// 8-bit weights: word p holds columns 4p..4p+3. Bytes are moved to the top of the word, where they are signed,
-// which multiplies them by 2^24; the stored scales are 2^24 smaller for it.
-const ACT_FROM: u32 = ACT_ROUNDED;
-const WEIGHT_STEP: vec4<f32> = vec4<f32>(1.0);
-const TOP: vec4<i32> = vec4<i32>(-16777216);
+// 8-bit weights: word p holds columns 4p..4p+3. The upper byte is signed; the others are stored plus 128, since shifts of
+// vectors, which would extend their signs, are slow on processors. So partial sums may leave the 24 bits that f32 adds
+// exactly, by a few units; the integers of the inputs are rounded a hundred times more coarsely.
+const BLOCK_WORDS: u32 = 8u;
+const PART_WORDS: u32 = 1u;
+const LOW_STEP: vec4<f32> = vec4<f32>(1.0, 0x1p-8f, 0x1p-16f, 0x1p-24f);
+const HIGH_STEP: vec4<f32> = LOW_STEP;
+const BYTES: vec4<i32> = vec4<i32>(0xff, 0xff00, 0xff0000, -0x1000000);
 
-fn eight(s: Segment, row_group: u32, block: u32, part: u32) -> Eight {
-  let at = s.quants + (block * 8u + part) * s.row_groups + row_group;
-  let w = arena[at];
-  let v = arena[at + 4u * s.row_groups];
-  return Eight(
-    vec4<f32>(w << vec4<u32>(24u)),
-    vec4<f32>((w << vec4<u32>(16u)) & TOP),
-    vec4<f32>((w << vec4<u32>(8u)) & TOP),
-    vec4<f32>(w & TOP),
-    vec4<f32>(v << vec4<u32>(24u)),
-    vec4<f32>((v << vec4<u32>(16u)) & TOP),
-    vec4<f32>((v << vec4<u32>(8u)) & TOP),
-    vec4<f32>(v & TOP),
-  );
+// A part of a block of four rows.
+struct Part { low: vec4<i32>, high: vec4<i32> }
+
+fn load_part(at: u32, row_groups: u32) -> Part {
+  return Part(arena[at], arena[at + 4u * row_groups]);
 }
 
+//#repeat r ROWS
+fn columns$r(part: Part) -> Columns {
+  return Columns(vec4<f32>(vec4<i32>(part.low[$r]) & BYTES), vec4<f32>(vec4<i32>(part.high[$r]) & BYTES));
+}
+//#end
+
+struct Scales {
+  low: vec4<f32>,
 //#if HALVES
-struct Scales {
-  low: vec4<f32>, high: vec4<f32>,
+  high: vec4<f32>,
+//#endif
 //#if MINS
-  min_low: vec4<f32>, min_high: vec4<f32>,
+  min_low: vec4<f32>,
+//#if HALVES
+  min_high: vec4<f32>,
+//#endif
 //#endif
 }
 
 fn scales(s: Segment, row_group: u32, block: u32) -> Scales {
+//#if HALVES
   let at = block * 2u * s.row_groups + row_group;
-  return Scales(
-    bitcast<vec4<f32>>(arena[s.scales + at]), bitcast<vec4<f32>>(arena[s.scales + at + s.row_groups]),
-//#if MINS
-    bitcast<vec4<f32>>(arena[s.mins + at]), bitcast<vec4<f32>>(arena[s.mins + at + s.row_groups]),
-//#endif
-  );
-}
-
-fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, sums: vec4<f32>) -> vec4<f32> {
-  var y = k.low * low + k.high * high;
-//#if MINS
-  y += k.min_low * sums.x + k.min_high * sums.y;
-//#endif
-  return y;
-}
 //#else
-struct Scales {
-  scale: vec4<f32>,
-//#if MINS
-  min: vec4<f32>,
-//#endif
-}
-
-fn scales(s: Segment, row_group: u32, block: u32) -> Scales {
   let at = block * s.row_groups + row_group;
+//#endif
   return Scales(
     bitcast<vec4<f32>>(arena[s.scales + at]),
+//#if HALVES
+    bitcast<vec4<f32>>(arena[s.scales + at + s.row_groups]),
+//#endif
 //#if MINS
     bitcast<vec4<f32>>(arena[s.mins + at]),
+//#if HALVES
+    bitcast<vec4<f32>>(arena[s.mins + at + s.row_groups]),
+//#endif
 //#endif
   );
 }
 
-fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, sums: vec4<f32>) -> vec4<f32> {
-  var y = k.scale * (low + high);
+fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, input: InputBlock) -> vec4<f32> {
+  let sums = input.sums;
+  let bias_low = 128.0 * (sums.y - input.more.x);
+  let bias_high = 128.0 * (sums.z - sums.w);
+//#if HALVES
+  var y = k.low * (low * sums.x - bias_low) + k.high * (high * sums.x - bias_high);
 //#if MINS
-  y += k.min * (sums.x + sums.y);
+  y += k.min_low * sums.y + k.min_high * sums.z;
+//#endif
+//#else
+  var y = k.low * ((low + high) * sums.x - (bias_low + bias_high));
+//#if MINS
+  y += k.min_low * (sums.y + sums.z);
+//#endif
 //#endif
   return y;
 }
-//#endif

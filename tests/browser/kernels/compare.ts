@@ -1,6 +1,6 @@
 /** In the page: the WebGPU backend against the float64 reference, step by step. */
 import type { Backend, Step, StepOp } from '../../../web/device/backend.ts';
-import { createWebGpuBackend } from '../../../web/device/webgpu/index.ts';
+import { createWebGpuBackend, type WebGpuOptions } from '../../../web/device/webgpu/index.ts';
 import { type RandomShape, randomModel, relativeError, type TileKind } from '../../kernels/random-model.ts';
 import { createReferenceBackend } from '../../kernels/reference-backend.ts';
 
@@ -14,15 +14,14 @@ export interface Case {
   pieces: number;
   defaultLimits?: boolean;
   /** Other choices than the device's own, so that one machine tests the shaders of all. */
-  tuning?: Record<string, number>;
+  tuning?: WebGpuOptions['tuning'];
 }
 
 export interface CaseErrors {
   /** Largest error over the largest reference value, by what was compared. */
   errors: Record<string, number>;
-  /** Largest difference of the cache's integers, and relative difference of its scales. */
-  kvUnits: number;
-  kvScales: number;
+  /** The same of the cached keys and values. */
+  kv: number;
 }
 
 const layerOps = (layers: number): StepOp[] =>
@@ -72,23 +71,22 @@ export async function compare({ shape, kinds, pieces, defaultLimits, tuning }: C
       await both(`residual of ${count}`, { position, count, ops: [{ op: 'merge' }], output: 'residual' });
       position += count;
     }
-    return { errors, ...(await compareKv(actual, exact, shape, position)) };
+    return { errors, kv: await compareKv(actual, exact, shape, position) };
   } finally {
     actual.destroy();
   }
 }
 
-async function compareKv(a: Backend, b: Backend, shape: RandomShape, positions: number) {
-  let kvUnits = 0;
-  let kvScales = 0;
+async function compareKv(a: Backend, b: Backend, shape: RandomShape, positions: number): Promise<number> {
+  let error = 0;
+  const values = (integers: Int16Array, scales: Float32Array) =>
+    Float32Array.from(integers, (q, i) => q * scales[Math.floor(i / shape.headDim)]!);
   for (let head = 0; head < shape.kvHeads; head++) {
     const [x, y] = [await a.readKv(0, head, 0, positions), await b.readKv(0, head, 0, positions)];
     for (const part of ['k', 'v'] as const) {
-      y[part].forEach((value, i) => {
-        kvUnits = Math.max(kvUnits, Math.abs(value - x[part][i]!));
-      });
-      kvScales = Math.max(kvScales, relativeError(x[`${part}Scales`], y[`${part}Scales`]));
+      const [actual, expected] = [x, y].map((slice) => values(slice[part], slice[`${part}Scales`]));
+      error = Math.max(error, relativeError(actual!, expected!));
     }
   }
-  return { kvUnits, kvScales };
+  return error;
 }

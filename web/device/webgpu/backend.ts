@@ -235,13 +235,15 @@ function operationsOf(role: string): ('gated' | 'embed')[] {
 function defaultTuning(software: boolean): Tuning {
   return software
     ? {
-        vector: { groups: 4, slices: 1, bundles: 2 },
-        matrix: { groups: 4, tokens: 4, teams: 1, bundles: 2 },
+        bundle: 16,
+        vector: { groups: 4, slices: 1 },
+        matrix: { groups: 4, tokens: 4, teams: 1 },
         ...{ rowThreads: 32, headThreads: 16, chunk: 64 },
       }
     : {
-        vector: { groups: 1, slices: 8, bundles: 1 },
-        matrix: { groups: 1, tokens: 4, teams: 8, bundles: 1 },
+        bundle: 8,
+        vector: { groups: 1, slices: 8 },
+        matrix: { groups: 1, tokens: 4, teams: 8 },
         ...{ rowThreads: 128, headThreads: 64, chunk: 256 },
       };
 }

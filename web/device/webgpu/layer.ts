@@ -5,7 +5,7 @@ import type { LayerCache } from './cache.ts';
 import { bufferWith, type CheckedDevice } from './gpu.ts';
 import { BLOCK } from './layout.ts';
 import type { Pipelines, Sizes, Tuning } from './pipelines.ts';
-import { BUNDLE_ROWS, gatedProduct, type Part, type ProductDispatch, product } from './product.ts';
+import { gatedProduct, type Part, type ProductDispatch, product } from './product.ts';
 import type { Recorder } from './recorder.ts';
 import { type Scratch, stepSlot } from './scratch.ts';
 
@@ -75,7 +75,7 @@ export interface ProductPlace {
 
 /** y = W · x for any number of tokens. */
 export function productCommand(shop: Workshop, owner: Owner, parts: Part[], place: ProductPlace): Command {
-  const { dispatches, clear } = product(parts, place.stride);
+  const { dispatches, clear } = product(parts, place.stride, shop.tuning.bundle);
   const each = dispatches.map((dispatch) => {
     const group = productGroup(shop, owner, dispatch, place);
     const matvec = shop.pipelines.get('matvec', {}, dispatch.format);
@@ -83,15 +83,14 @@ export function productCommand(shop: Workshop, owner: Owner, parts: Part[], plac
     return { group, matvec, matmul, bundles: dispatch.bundles };
   });
   const work = workOf(parts);
-  const { vector, matrix } = shop.tuning;
+  const { matrix } = shop.tuning;
   const tokens = matrix.teams * matrix.tokens;
   return (recorder, count) => {
     if (clear || each.length === 0) recorder.clear(place.output, count * place.stride * 4);
     for (const { group, matvec, matmul, bundles } of each) {
-      if (count === 1) recorder.dispatch(matvec, group, Math.ceil(bundles / vector.bundles), 1, work / each.length);
+      if (count === 1) recorder.dispatch(matvec, group, bundles, 1, work / each.length);
       else {
-        const across = Math.ceil(bundles / matrix.bundles);
-        recorder.dispatch(matmul, group, across, Math.ceil(count / tokens), (count * work) / each.length);
+        recorder.dispatch(matmul, group, bundles, Math.ceil(count / tokens), (count * work) / each.length);
       }
     }
   };
@@ -272,11 +271,11 @@ function ffnCommands(shop: Workshop, owner: Owner, share: LayerShare): LayerComm
   ]);
   const swiglu = pipelines.get('swiglu');
   const swigluWorkgroups = Math.ceil(ffn / BLOCK / shop.tuning.rowThreads);
-  const fused = gatedProduct(share.tiles.gate, share.tiles.up)?.map((dispatch) => ({
+  const fused = gatedProduct(share.tiles.gate, share.tiles.up, shop.tuning.bundle)?.map((dispatch, _, all) => ({
     group: productGroup(shop, owner, dispatch, { input: scratch.normed, output: scratch.mixed, slot: 0 }),
     pipeline: pipelines.get('gated', {}, dispatch.format),
-    workgroups: Math.ceil(dispatch.bundles / shop.tuning.vector.bundles),
-    work: dispatch.bundles * BUNDLE_ROWS * 2 * dim,
+    bundles: dispatch.bundles,
+    work: (2 * ffn * dim) / all.length,
   }));
   const down = productCommand(shop, owner, [{ tiles: share.tiles.down, outRow: 0 }], {
     input: scratch.mixed,
@@ -287,8 +286,7 @@ function ffnCommands(shop: Workshop, owner: Owner, share: LayerShare): LayerComm
   return (recorder, count, add) => {
     norm(recorder, count, add);
     if (fused && count === 1) {
-      for (const { pipeline, group, workgroups, work } of fused)
-        recorder.dispatch(pipeline, group, workgroups, 1, work);
+      for (const { pipeline, group, bundles, work } of fused) recorder.dispatch(pipeline, group, bundles, 1, work);
     } else {
       gateUp(recorder, count);
       recorder.dispatch(swiglu, swigluGroup, swigluWorkgroups, count);

@@ -13,8 +13,10 @@ export const GROUP = 4;
 /** Columns of a block, in every format. */
 export const BLOCK = 32;
 const VECTOR_BYTES = 16;
-/** weights_q8.wgsl reads bytes at the top of a word. */
-const Q8_SCALE = 2 ** -24;
+/** weights_q4.wgsl: the topmost nibble of a word is stored minus 8, as two's complement. */
+const Q4_FLIP = 0x80000000;
+/** weights_q8.wgsl: all bytes of a word but the topmost are stored plus 128. */
+const Q8_FLIP = 0x00808080;
 
 export interface TileLayout {
   format: Format;
@@ -79,10 +81,11 @@ export function layOut(data: TileData, layout: TileLayout): Uint32Array<ArrayBuf
   const perRow = (layout.cols / BLOCK) * WORDS[layout.format];
   interleave(out, 0, wordsOf(data), perRow, layout);
   if (data.kind === 'q4' || data.kind === 'q8') {
+    const flip = data.kind === 'q4' ? Q4_FLIP : Q8_FLIP;
+    for (let i = 0; i < layout.scales * GROUP; i++) out[i]! ^= flip;
     const floats = new Float32Array(out.buffer);
     const scalesPerRow = (layout.cols / BLOCK) * SCALES[layout.format];
-    const scales = data.kind === 'q8' ? data.scales.map((scale) => scale * Q8_SCALE) : data.scales;
-    interleave(floats, layout.scales * GROUP, scales, scalesPerRow, layout);
+    interleave(floats, layout.scales * GROUP, data.scales, scalesPerRow, layout);
     if (data.mins) interleave(floats, layout.mins * GROUP, data.mins, scalesPerRow, layout);
   }
   return out;

@@ -2,33 +2,17 @@ import type { HyperParameters } from '../../model/types.ts';
 import { DeviceError } from '../backend.ts';
 import { words } from './adapter.ts';
 import type { CheckedDevice } from './gpu.ts';
-import { BLOCK, type Format } from './layout.ts';
-import { BUNDLE } from './product.ts';
+import { BLOCK, type Format, GROUP } from './layout.ts';
 import { type Defines, type Operation, shaderSource } from './shaders.ts';
 
-/** How the product shaders share out their work; see matvec.wgsl and matmul.wgsl. All are powers of two. */
-export interface VectorTuning {
-  /** Row groups (of four rows) of an invocation, 1 to BUNDLE. */
-  groups: number;
-  /** Slices of the columns that are summed side by side; 1 suits devices with few lanes. */
-  slices: number;
-  /** Bundles of a workgroup. */
-  bundles: number;
-}
-
-export interface MatrixTuning {
-  groups: number;
-  /** Tokens of an invocation. */
-  tokens: number;
-  /** Invocations side by side with tokens of their own. */
-  teams: number;
-  bundles: number;
-}
-
-/** Choices that depend on the device, not on the model. */
+/** Choices that depend on the device, not on the model. The first three are explained in matvec.wgsl and matmul.wgsl. */
 export interface Tuning {
-  vector: VectorTuning;
-  matrix: MatrixTuning;
+  /** Row groups (of four rows) of a workgroup: a multiple of 8. */
+  bundle: number;
+  /** For one token. `groups`: row groups of an invocation; `slices`: of the columns, summed side by side. */
+  vector: { groups: number; slices: number };
+  /** For several tokens. `tokens`: of an invocation; `teams`: invocations side by side with tokens of their own. */
+  matrix: { groups: number; tokens: number; teams: number };
   /** Invocations for one row of activations (norms, embedding). */
   rowThreads: number;
   /** Invocations for one head (rope, attention). */
@@ -162,7 +146,6 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
   return {
     ACT_STRIDE: actStride,
     BIAS_AT: hyper.qkNorm ? 2 * hyper.headDim : 0,
-    BUNDLE,
     CHUNK: tuning.chunk,
     CONTEXT: context,
     DIM: hyper.dim,
@@ -179,11 +162,14 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
   };
 }
 
-function productDefines(operation: Operation, { vector, matrix }: Tuning): Defines {
-  if (operation === 'matmul') {
-    const { groups, tokens, teams, bundles } = matrix;
-    return { GROUPS: groups, TOKENS: tokens, TEAMS: teams, BUNDLES: bundles, SLICES: 1 };
-  }
-  const { groups, slices, bundles } = vector;
-  return { GROUPS: groups, TOKENS: 1, SLICES: slices, SLICED: slices > 1, BUNDLES: bundles };
+/** Parts of a block that the product shaders unroll; see weights.wgsl. */
+const BLOCK_PARTS = 4;
+
+function productDefines(operation: Operation, { bundle, vector, matrix }: Tuning): Defines {
+  const { groups, tokens, slices, teams } =
+    operation === 'matmul' ? { ...matrix, slices: 1 } : { ...vector, tokens: 1, teams: 1 };
+  return {
+    ...{ BUNDLE: bundle, GROUPS: groups, LANES: bundle / groups, PARTS: BLOCK_PARTS, ROWS: GROUP },
+    ...{ SLICED: slices > 1, SLICES: slices, TEAMS: teams, TOKENS: tokens },
+  };
 }

@@ -6,10 +6,6 @@ import type { PlacedTile } from '../backend.ts';
 import type { Allocation, Chunk } from './arena.ts';
 import { BLOCK, type Format, GROUP, type TileLayout } from './layout.ts';
 
-/** Row groups of a workgroup; with four rows a group, one block of 32 outputs. */
-export const BUNDLE = 8;
-export const BUNDLE_ROWS = BUNDLE * GROUP;
-
 /** A tile of this backend. */
 export interface GpuTile {
   readonly rows: number;
@@ -48,8 +44,11 @@ interface Strip {
 
 const EMPTY: [number, number] = [0, 0];
 
-/** Tables for y = W · x, where W is the parts below one another and every output row has `stride` values a token. */
-export function product(parts: Part[], stride: number): Product {
+/**
+ * Tables for y = W · x, where W is the parts below one another and the output has `stride` values a token.
+ * `bundle`: row groups of a workgroup.
+ */
+export function product(parts: Part[], stride: number, bundle: number): Product {
   const groups = new Map<string, { format: Format; chunk: Chunk; placed: PlacedTile[] }>();
   for (const { tiles, outRow } of parts) {
     for (const placed of tiles) {
@@ -69,7 +68,7 @@ export function product(parts: Part[], stride: number): Product {
   const dispatches = passes.flatMap(({ format, chunk, strips }) => {
     const bundles = strips.flatMap((strip) => {
       const add = clear || written.has(strip.row);
-      return bundlesOf(strip).map((bundle) => ({ ...bundle, add }));
+      return bundlesOf(strip, bundle).map((part) => ({ ...part, add }));
     });
     for (const strip of strips) written.add(strip.row);
     return slices(bundles, MAX_WORKGROUPS).map((some) => ({
@@ -86,7 +85,7 @@ export function product(parts: Part[], stride: number): Product {
  * Tables for the fused SwiGLU of gate and up, or undefined where their tiles do not lie alike: then the two are a plain
  * product and the activation is an operation of its own.
  */
-export function gatedProduct(gate: PlacedTile[], up: PlacedTile[]): ProductDispatch[] | undefined {
+export function gatedProduct(gate: PlacedTile[], up: PlacedTile[], bundle: number): ProductDispatch[] | undefined {
   const all = [...gate, ...up].map(({ tile }) => tile as GpuTile);
   const first = all[0];
   if (!first) return undefined;
@@ -102,7 +101,7 @@ export function gatedProduct(gate: PlacedTile[], up: PlacedTile[]): ProductDispa
   );
   if (!alike) return undefined;
   const bundles = gates.flatMap((strip, i) =>
-    bundlesOf(strip).map((bundle) => ({ ...bundle, add: false, second: ups[i]!.tiles })),
+    bundlesOf(strip, bundle).map((part) => ({ ...part, add: false, second: ups[i]!.tiles })),
   );
   return slices(bundles, MAX_WORKGROUPS).map((some) => ({
     format,
@@ -125,12 +124,13 @@ interface Bundle {
   add: boolean;
 }
 
-function bundlesOf(strip: Strip): Omit<Bundle, 'add'>[] {
-  return Array.from({ length: Math.ceil(strip.rows / BUNDLE_ROWS) }, (_, i) => ({
+function bundlesOf(strip: Strip, bundle: number): Omit<Bundle, 'add'>[] {
+  const bundleRows = bundle * GROUP;
+  return Array.from({ length: Math.ceil(strip.rows / bundleRows) }, (_, i) => ({
     tiles: strip.tiles,
-    group: i * BUNDLE,
-    outRow: strip.row + i * BUNDLE_ROWS,
-    rows: Math.min(BUNDLE_ROWS, strip.rows - i * BUNDLE_ROWS),
+    group: i * bundle,
+    outRow: strip.row + i * bundleRows,
+    rows: Math.min(bundleRows, strip.rows - i * bundleRows),
   }));
 }
 
@@ -184,7 +184,7 @@ function encode(bundles: Bundle[], stride: number): Uint32Array {
     places.set(tiles, result);
     return result;
   };
-  const head: number[] = [stride, bundles.length, 0, 0];
+  const head: number[] = [stride, 0, 0, 0];
   for (const bundle of bundles) {
     head.push(
       ...place(bundle.tiles),

@@ -60,8 +60,8 @@ export function createScratch(
     return buffer;
   };
   const { heads, kvHeads, headDim } = hyper;
-  // Plain values, integers of 16 bits, and a vec4 for every block (activations.wgsl).
-  const activations = maxBatch * (actStride + actStride / 2 + (actStride / BLOCK) * 4);
+  // Plain values, integers of 16 bits, and two vec4 for every block (activations.wgsl).
+  const activations = maxBatch * (actStride + actStride / 2 + (actStride / BLOCK) * 8);
   return checked.createNow('working memory', () => {
     const step = device.createBuffer({
       label: 'step',

@@ -22,7 +22,7 @@ import storeRows from '../../../shaders/store_rows.wgsl?raw';
 import swiglu from '../../../shaders/swiglu.wgsl?raw';
 import table from '../../../shaders/table.wgsl?raw';
 import tileProduct from '../../../shaders/tile_product.wgsl?raw';
-import weightsEight from '../../../shaders/weights_eight.wgsl?raw';
+import weights from '../../../shaders/weights.wgsl?raw';
 import weightsFloat from '../../../shaders/weights_float.wgsl?raw';
 import weightsQ4 from '../../../shaders/weights_q4.wgsl?raw';
 import weightsQ8 from '../../../shaders/weights_q8.wgsl?raw';
@@ -39,7 +39,7 @@ const SNIPPETS: Record<string, string> = {
   store_rows: storeRows,
   table,
   tile_product: tileProduct,
-  weights_eight: weightsEight,
+  weights,
 };
 
 /** Integers become u32 constants, `{ f32 }` f32 constants, booleans choose lines. */
@@ -47,10 +47,10 @@ export type Defines = Record<string, number | boolean | { f32: number }>;
 
 const WEIGHTS: Record<Format, { source: string; defines: Defines }> = {
   q4: { source: weightsQ4, defines: {} },
-  q8: { source: weightsQ8, defines: {} },
-  'q8+min': { source: weightsQ8, defines: { MINS: true } },
-  q8x16: { source: weightsQ8, defines: { HALVES: true } },
-  'q8x16+min': { source: weightsQ8, defines: { HALVES: true, MINS: true } },
+  q8: { source: weightsQ8, defines: { BIASED: true } },
+  'q8+min': { source: weightsQ8, defines: { BIASED: true, MINS: true } },
+  q8x16: { source: weightsQ8, defines: { BIASED: true, HALVES: true } },
+  'q8x16+min': { source: weightsQ8, defines: { BIASED: true, HALVES: true, MINS: true } },
   f32: { source: weightsFloat, defines: { FLOATS: true, F32: true } },
   f16: { source: weightsFloat, defines: { FLOATS: true } },
   bf16: { source: weightsFloat, defines: { FLOATS: true, BF16: true } },
@@ -58,9 +58,9 @@ const WEIGHTS: Record<Format, { source: string; defines: Defines }> = {
 
 /** The WGSL of an operation; those on weights need their format. */
 export function shaderSource(operation: Operation, defines: Defines, format?: Format): string {
-  const weights = format === undefined ? undefined : WEIGHTS[format];
-  const all = { ...defines, ...weights?.defines };
-  const snippets = weights === undefined ? SNIPPETS : { ...SNIPPETS, weights: weights.source };
+  const kind = format === undefined ? undefined : WEIGHTS[format];
+  const all = { ...defines, ...kind?.defines };
+  const snippets = kind === undefined ? SNIPPETS : { ...SNIPPETS, kind: kind.source };
   const lines = assemble(OPERATIONS[operation], all, snippets);
   return [...constants(all), ...unroll(lines, all)].join('\n');
 }
