@@ -2,10 +2,10 @@
 import { expose } from 'comlink';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Generation, LogEvent, TokenEvent } from '../../web/api.ts';
-import type { EngineMessage, EngineService, LoadRequest } from '../../web/host/engine-types.ts';
 import { HostError } from '../../web/device/errors.ts';
-import { createHandle, type EngineWorker } from '../../web/host/handle.ts';
 import { carryErrorCodes } from '../../web/device/transfer.ts';
+import type { EngineMessage, EngineService, LoadRequest } from '../../web/host/engine-types.ts';
+import { createHandle, type EngineWorker } from '../../web/host/handle.ts';
 import { ModelError } from '../../web/model/types.ts';
 
 carryErrorCodes();
