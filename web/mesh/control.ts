@@ -114,6 +114,8 @@ export const ToDeviceSchema = v.variant('type', [
   v.strictObject({ type: v.literal('unreadable'), transfer: natural, code: text(32), message: text(1024) }),
   /** Asks for `stats`. */
   v.strictObject({ type: v.literal('stats') }),
+  /** Asks for `profiled`; with `layers`, for the times of each layer too, which may take until the next pass. */
+  v.strictObject({ type: v.literal('profile'), id: natural, layers: v.boolean() }),
 ]);
 
 const AboutSchema = v.strictObject({
@@ -175,6 +177,13 @@ export const ToHostSchema = v.variant('type', [
     ...{ weights: natural, kv: natural, scratch: natural, tokens: natural },
     /** Of the last batch, in microseconds: computing, and waiting for others. */
     ...{ position: natural, batchSize: natural, execUs: natural, syncUs: natural },
+  }),
+  /** Times of the last batch, as in `stats`, and of each layer in it: its number, attention and FFN in microseconds. */
+  v.strictObject({
+    type: v.literal('profiled'),
+    id: natural,
+    ...{ position: natural, batchSize: natural, execUs: natural, syncUs: natural },
+    layers: list(v.tuple([natural, natural, natural]), 4096),
   }),
 ]);
 

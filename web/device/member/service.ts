@@ -79,6 +79,8 @@ interface Model {
 
 interface Prepared {
   assignment: Assignment;
+  /** Devices that KV goes to or comes from. */
+  kvPeers: Set<number>;
   controller: AbortController;
   ready: Promise<LoadedChange | undefined>;
   kv: KvBlock[];
@@ -103,6 +105,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   let held: Held | undefined;
   let loading: MemberStatus['progress'];
   let reportedTokens = 0;
+  /** Of the last batch under an earlier assignment. */
+  let earlier: Readonly<RunStats> | undefined;
 
   const tell = (message: ToHost): void => {
     if (host && !host.failure) host.sendControl(message);
@@ -158,6 +162,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     if (!ending) return;
     run = undefined;
     tokensBefore += ending.stats.tokens;
+    if (ending.stats.batchSize > 0) earlier = ending.stats;
     await ending.stop();
   }
 
@@ -166,7 +171,13 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   function prepare(assignment: Assignment): void {
     cancel();
     const controller = new AbortController();
-    const mine: Prepared = { assignment, controller, kv: [], ready: load(assignment, controller.signal) };
+    const mine: Prepared = {
+      assignment,
+      controller,
+      kv: [],
+      kvPeers: new Set(),
+      ready: load(assignment, controller.signal),
+    };
     prepared = mine;
     mine.ready.then(
       () => tell({ type: 'prepared', epoch: assignment.epoch }),
@@ -273,7 +284,11 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
           held = next;
           tell({ type: 'held', epoch: wanted });
         },
-        onBroken: (error) => report(wanted, error),
+        onBroken(error) {
+          report(wanted, error);
+          // Of no more use; the next assignment makes another.
+          if (error instanceof DeviceError) dropBackend();
+        },
       });
     } else {
       executor = undefined;
@@ -297,6 +312,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
 
   async function sendKv({ epoch: wanted, to, heads, range: [from, until] }: Extract<ToDevice, { type: 'send-kv' }>) {
     const link = peers.get(to);
+    prepared?.kvPeers.add(to);
     if (!link || !backend) throw new MeshError('lost', `KV cannot be sent from device ${self} to device ${to}.`, to);
     for (const [i, { layer, kvHead }] of heads.entries()) {
       const slice = await backend.readKv(layer, kvHead, from, until);
@@ -317,6 +333,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       if (slot !== BulkSlot.kv || prepared?.assignment.epoch !== wanted || !model) return;
       const block = decodeKv(bytes, model.catalogue.hyper.headDim);
       prepared.kv.push(block);
+      prepared.kvPeers.add(peer);
       const sum = (received.get(peer) ?? 0) + bytes.length;
       received.set(peer, sum);
       if (block.following > 0) return;
@@ -344,6 +361,13 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     reportedTokens = run?.stats.tokens ?? 0;
     const { position = 0, batchSize = 0, execUs = 0, syncUs = 0, tokens = 0 } = run?.stats ?? {};
     tell({ type: 'stats', ...totals(), tokens: tokensBefore + tokens, position, batchSize, execUs, syncUs });
+  }
+
+  async function profile({ id, layers }: Extract<ToDevice, { type: 'profile' }>): Promise<void> {
+    const measured = layers && run ? await run.layerTimes() : [];
+    const last = run && run.stats.batchSize > 0 ? run.stats : earlier;
+    const { position = 0, batchSize = 0, execUs = 0, syncUs = 0 } = last ?? {};
+    tell({ type: 'profiled', id, position, batchSize, execUs, syncUs, layers: measured });
   }
 
   function handle(message: ToDevice): void {
@@ -379,6 +403,9 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
         break;
       case 'stats':
         sendStats();
+        break;
+      case 'profile':
+        void profile(message);
         break;
     }
   }
@@ -420,8 +447,10 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     },
     addPeer(link) {
       peers.set(link.peer, link);
-      link.onClosed(() => {
+      link.onClosed((failure) => {
         if (peers.get(link.peer) === link) peers.delete(link.peer);
+        // KV that was on its way is lost, and nobody else can tell.
+        if (prepared && needsLinkTo(link.peer, prepared)) refuse(prepared.assignment.epoch, failure);
       });
       if (link !== host) link.onBulk(takeBulk(link.peer));
       for (const wake of linkWaiters) wake();
@@ -452,6 +481,12 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       await turns.take(unload);
     },
   };
+}
+
+/** Whether a change that is being prepared breaks with the link to a device. */
+function needsLinkTo(device: number, { assignment, kvPeers }: Prepared): boolean {
+  const { members, next, previous } = assignment;
+  return previous === device || members.includes(device) || next.includes(device) || kvPeers.has(device);
 }
 
 function words(error: unknown): { code: string; message: string } {

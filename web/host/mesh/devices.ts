@@ -8,6 +8,7 @@ import { readRuns } from '../../model/sources.ts';
 import { type ByteSource, ModelError } from '../../model/types.ts';
 
 export type DeviceStats = Omit<Extract<ToHost, { type: 'stats' }>, 'type'>;
+export type DeviceProfile = Omit<Extract<ToHost, { type: 'profiled' }>, 'type' | 'id'>;
 export type DeviceProgress = Omit<Extract<ToHost, { type: 'progress' }>, 'type'>;
 
 export interface MeshDevice {
@@ -22,6 +23,8 @@ export interface MeshDevice {
   reads: number;
 }
 
+/** How long in ms a device may take to say how long its layers took. */
+const PROFILE_MS = 3_000;
 /** Most bytes that one read of a device may ask for, and most reads of it that may wait. */
 const MAX_READ_BYTES = 256 * 2 ** 20;
 const MAX_READS = 64;
@@ -50,6 +53,8 @@ export interface Devices {
    * Rejects with MeshError: what the device said in refusal, `lost`, or the signal's reason.
    */
   request(index: number, message: ToDevice, answer: Expected & { at?: number }, signal?: AbortSignal): Promise<number>;
+  /** Asks a device how long its last batch took; undefined where it is gone or does not say. */
+  profile(index: number, layers: boolean): Promise<DeviceProfile | undefined>;
   /** As `request`, for an answer that something else sets off. */
   expect(index: number, answer: Expected, signal?: AbortSignal): Promise<number>;
 }
@@ -63,6 +68,8 @@ interface Expected {
 
 interface Waiting {
   key: string;
+  /** Another device that the answer depends on. */
+  from: number | undefined;
   resolve(bytes: number): void;
   reject(error: unknown): void;
 }
@@ -70,6 +77,8 @@ interface Waiting {
 export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions): Devices {
   const devices = new Map<number, MeshDevice>();
   const waiting = new Map<number, Set<Waiting>>();
+  const profiling = new Map<number, { index: number; resolve(profile: DeviceProfile | undefined): void }>();
+  let nextProfile = 0;
   let lastEpoch = 0;
 
   function take(device: MeshDevice, message: ToHost): void {
@@ -102,6 +111,9 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
         break;
       case 'kv-received':
         settle(index, `kv-received ${message.epoch} ${message.from}`, message.bytes);
+        break;
+      case 'profiled':
+        if (profiling.get(message.id)?.index === index) profiling.get(message.id)?.resolve(message);
         break;
       case 'refused':
         refuse(index, message);
@@ -172,7 +184,9 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
       link.onClosed((failure) => {
         if (devices.get(link.peer) !== device) return;
         devices.delete(link.peer);
-        for (const entry of waiting.get(link.peer) ?? []) entry.reject(failure);
+        for (const [at, entries] of waiting) {
+          for (const entry of entries) if (at === link.peer || entry.from === link.peer) entry.reject(failure);
+        }
         onBroken(failure, link.peer);
         onChange(link.peer);
       });
@@ -183,6 +197,24 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
     claimEpoch(wanted) {
       lastEpoch = Math.max(wanted, lastEpoch + 1);
       return lastEpoch;
+    },
+    profile(index, layers) {
+      const device = devices.get(index);
+      if (!device) return Promise.resolve(undefined);
+      return new Promise((resolve) => {
+        const id = nextProfile++;
+        const done = (profile: DeviceProfile | undefined) => {
+          clearTimeout(timer);
+          forget();
+          profiling.delete(id);
+          resolve(profile);
+        };
+        const timer = setTimeout(() => done(undefined), PROFILE_MS);
+        profiling.set(id, { index, resolve: done });
+        let forget = () => {};
+        forget = device.link.onClosed(() => done(undefined));
+        if (profiling.has(id)) device.link.sendControl({ type: 'profile', id, layers } satisfies ToDevice);
+      });
     },
     send(index, message) {
       const device = devices.get(index);
@@ -208,6 +240,7 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
           signal?.removeEventListener('abort', abort);
         };
         const entry: Waiting = {
+          from,
           key: `${type} ${epoch}${from === undefined ? '' : ` ${from}`}`,
           resolve: (bytes) => {
             done();

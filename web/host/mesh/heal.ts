@@ -102,7 +102,9 @@ export function createHealer(options: HealOptions): Healer {
         const text = 'No device is left that could compute. Open the room’s link on one and load the model again.';
         throw new DeviceError('lost', text);
       }
-      await hub.change(AbortSignal.any([signal, AbortSignal.timeout(rest)])).catch(() => signal.throwIfAborted());
+      await hub
+        .change(AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(rest))]))
+        .catch(() => signal.throwIfAborted());
     }
   }
 
