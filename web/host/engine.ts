@@ -10,6 +10,7 @@ import type { Emit, EngineService, LoadRequest, ModelPlace, RosterEntry } from '
 import { deviceStatuses } from './mesh/device-status.ts';
 import { createHub, OWN } from './mesh/hub.ts';
 import type { OpenedModel } from './open-model.ts';
+import { createPlanControl } from './plan-control.ts';
 import { loadSession, type Session } from './session.ts';
 
 /** What the engine needs of the world; tests put their own in. */
@@ -54,6 +55,7 @@ export function createEngine(ports: EnginePorts): EngineService {
     onChange: (index) => announce(index),
     modelBytes: () => session?.model.file.source ?? opening?.file.source,
   });
+  const planRequest = createPlanControl({ session: () => session, profile: hub.devices.profile });
   /** Counts what was asked for: each load and unload makes those before it pointless. */
   let loads = 0;
 
@@ -268,6 +270,7 @@ export function createEngine(ports: EnginePorts): EngineService {
       for (const { index } of entries) announce(index);
     },
     previewRatios: async (ratios) => loaded().preview(ratios),
+    planRequest,
     setRatios: async (ratios) => loaded().moves.setRatios(ratios),
     async migrate(call, move) {
       const controller = new AbortController();

@@ -2,7 +2,7 @@
 import { type Remote, transfer } from 'comlink';
 import type { MeshHandle, RoomInfo } from '../api.ts';
 import { browserName } from '../device/browser-name.ts';
-import { HostError } from '../device/errors.ts';
+import { HostError, messageOf } from '../device/errors.ts';
 import { openPageMesh, type PageMesh, secretIn } from '../mesh/page-mesh.ts';
 import { isSecret, newSecret } from '../mesh/secret.ts';
 import type { EngineService } from './engine-types.ts';
@@ -66,6 +66,11 @@ export function createMeshHandle({ call, nextCall, emitRoom, noRtc, delayMs }: M
     mesh.on('change', changed);
     mesh.room.on('ask', (next) => {
       ask = next;
+    });
+    mesh.room.on('plan', ({ id, request }) => {
+      void call((engine) => engine.planRequest(request))
+        .catch((error) => JSON.stringify({ ok: false, error: messageOf(error) }))
+        .then((reply) => mesh.room.replyPlan(id, reply));
     });
     changed();
     return mesh;

@@ -35,6 +35,8 @@ export interface Session {
   lost: boolean;
   /** Tokens generated since the load. */
   tokens: number;
+  /** The last forward pass, and tokens that have gone through the model since the load. */
+  readonly progress: { readonly position: number; readonly batchSize: number; readonly tokens: number };
   preview(ratios: string): PlanPreview;
   close(): Promise<void>;
 }
@@ -109,6 +111,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   await parts.makeRoom();
 
   if (lends) await hub.setOwn(ownMember());
+  let progressed = { position: 0, batchSize: 0, tokens: 0 };
   const conductor = createConductor({
     model: toWireModel(model.file, model.catalogue, originOf(request.place, model)),
     ...{ hyper, devices, context, batch: BATCH },
@@ -118,7 +121,10 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
       if (session) session.info = { ...session.info, ...infoOf(plan) };
       emit('plan', plan);
     },
-    onForward: () => moves.tick(),
+    onForward(position, batchSize) {
+      progressed = { position, batchSize, tokens: progressed.tokens + batchSize };
+      moves.tick();
+    },
   });
   const ended = new AbortController();
   const healer = createHealer({
@@ -169,6 +175,9 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     get measurement() {
       return own.measurement;
     },
+    get progress() {
+      return progressed;
+    },
     preview: (ratios) =>
       previewOf(model.catalogue, planFor(ratios, hyper, candidates(), (conductor.plan?.epoch ?? 0) + 1), context),
     info: {
@@ -185,7 +194,10 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
       template: model.template,
       runner: conductor.runner,
       recover,
-      onState: parts.onState,
+      onState(state) {
+        if (state === 'prefill') moves.rest();
+        parts.onState(state);
+      },
     }),
   };
   session = made;

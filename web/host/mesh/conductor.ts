@@ -28,8 +28,8 @@ export interface ConductorOptions {
   verify: boolean;
   /** A plan holds from now on. */
   onPlan(plan: Plan): void;
-  /** A forward pass is over. */
-  onForward?(): void;
+  /** A forward pass over `count` tokens from `position` on is over. */
+  onForward?(position: number, count: number): void;
 }
 
 /** What a change of plan cost. */
@@ -117,7 +117,7 @@ export function createConductor(options: ConductorOptions): Conductor {
     writtenFrom = Math.min(writtenFrom, position);
     const result = await running().forward(ids, position, want);
     filled = position + ids.length;
-    onForward?.();
+    onForward?.(position, ids.length);
     return result;
   }
 
@@ -134,7 +134,7 @@ export function createConductor(options: ConductorOptions): Conductor {
     writtenFrom = Math.min(writtenFrom, point.position);
     const switched = await within(ids.subarray(at, at + 1), wantIf(at === ids.length - 1));
     filled = point.position + 1;
-    onForward?.();
+    onForward?.(point.position, 1);
     const after = await pass(ids.subarray(at + 1), point.position + 1, want);
     const { full } = after.full ? after : switched;
     return {

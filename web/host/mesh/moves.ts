@@ -27,12 +27,21 @@ export interface Moves {
   readonly reports: readonly MoveReport[];
   setRatios(ratios: string, signal?: AbortSignal): Promise<{ epoch: number; plan: Plan }>;
   migrate(move: Migration, signal?: AbortSignal): Promise<MoveReport>;
+  /** As `migrate`, with the report as it changes. */
+  begin(move: Migration, signal?: AbortSignal): Begun;
   /** Whatever plan `next` makes of the present one, when the turn comes; undefined: nothing to do. */
   replace(next: (plan: Plan) => Plan | undefined): Promise<void>;
   /** The ratios that were asked for last, which a device that comes back completes again. */
   readonly wanted: string | undefined;
   /** A forward pass is over: the gap between tokens ends. */
   tick(): void;
+  /** An answer begins: the time since the last pass was no gap. */
+  rest(): void;
+}
+
+interface Begun {
+  report: Readonly<MoveReport>;
+  done: Promise<MoveReport>;
 }
 
 /** Reports that are kept. */
@@ -73,9 +82,11 @@ export function createMoves({
   function change(
     next: (plan: Plan) => Plan | { refused: string },
     { signal, exact }: Pick<ApplyOptions, 'signal' | 'exact'> = {},
-  ): Promise<MoveReport> {
+    move?: Migration,
+  ): Begun {
     const report: MoveReport = {
       id: nextId++,
+      ...(move && { move }),
       state: 'queued',
       ...{ epoch: 0, weightBytes: 0, kvBytes: 0, prepareMs: 0, copyMs: 0, commitMs: 0, position: 0, longestGapMs: 0 },
     };
@@ -86,12 +97,16 @@ export function createMoves({
       emit('move', { ...report });
     };
     tell({});
-    return turns.take(async () => {
+    const run = async () => {
       try {
         signal?.throwIfAborted();
         const plan = present();
         const wanted = next(plan);
         if ('refused' in wanted) throw new HostError('refused', wanted.refused);
+        if (wanted === plan) {
+          tell({ state: 'committed', epoch: plan.epoch });
+          return { ...report };
+        }
         const bytes = { weightBytes: 0, kvBytes: 0 };
         for (const one of diffPlans(plan, wanted, hyper, sizesOf(catalogue, plan, 0).embedding)) {
           bytes.weightBytes += Math.round(changeBytes(one, hyper, sizesOf(catalogue, plan, 0)).weightBytes);
@@ -106,34 +121,48 @@ export function createMoves({
         return { ...report };
       } catch (error) {
         if (measured === report) measured = undefined;
+        if (report.state === 'cancelled') throw error;
         const state = signal?.aborted ? 'cancelled' : codeOf(error) === 'refused' ? 'refused' : 'failed';
         tell({ state, error: messageOf(error) });
         throw error;
       }
+    };
+    // Whoever waits for its turn need not wait to be cancelled.
+    const cancelled = new Promise<never>((_, reject) => {
+      signal?.addEventListener('abort', () => {
+        if (report.state !== 'queued') return;
+        tell({ state: 'cancelled', error: messageOf(signal.reason) });
+        reject(signal.reason);
+      });
     });
+    return { report, done: Promise.race([turns.take(run), cancelled]) };
   }
+
+  const begin: Moves['begin'] = (move, signal) =>
+    change(
+      (plan) => {
+        const result = applyMove(plan, asMove(move), hyper, limits(plan));
+        return 'plan' in result ? result.plan : result;
+      },
+      { signal, exact: move.exact },
+      move,
+    );
 
   return {
     reports,
     async setRatios(ratios, signal) {
       // Faults of the text are told at once, not when the turn comes.
       planFor(ratios, hyper, devices(), 1);
-      await change((plan) => planFor(ratios, hyper, devices(), plan.epoch + 1), { signal });
+      await change((plan) => planFor(ratios, hyper, devices(), plan.epoch + 1), { signal }).done;
       wanted = ratios;
       const plan = present();
       return { epoch: plan.epoch, plan };
     },
-    migrate: (move, signal) =>
-      change(
-        (plan) => {
-          const result = applyMove(plan, asMove(move), hyper, limits(plan));
-          return 'plan' in result ? result.plan : result;
-        },
-        { signal, exact: 'exact' in move ? move.exact : undefined },
-      ),
+    begin,
+    migrate: (move, signal) => begin(move, signal).done,
     async replace(next) {
       if (!next(present())) return;
-      await change((plan) => next(plan) ?? plan);
+      await change((plan) => next(plan) ?? plan).done;
     },
     get wanted() {
       return wanted;
@@ -149,13 +178,16 @@ export function createMoves({
       }
       lastPass = now;
     },
+    rest() {
+      lastPass = undefined;
+      if (measured?.state === 'committed') measured = undefined;
+    },
   };
 }
 
 function asMove(move: Migration): Move {
-  if ('moves' in move)
-    return { moves: move.moves.map((one) => ({ ...one, ...(move.stage !== undefined && { stage: move.stage }) })) };
-  if ('layers' in move) return move;
-  const { exact: _, ...share } = move;
-  return share;
+  const { exact: _, ...plain } = move;
+  if (!('moves' in plain)) return plain;
+  const { moves, stage } = plain;
+  return { moves: moves.map((one) => ({ ...one, ...(stage !== undefined && { stage }) })) };
 }
