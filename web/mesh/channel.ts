@@ -78,7 +78,9 @@ function dataChannel(source: RTCDataChannel): Channel {
     channel.onmessage?.(typeof event.data === 'string' ? new ArrayBuffer(0) : event.data);
   });
   source.addEventListener('close', () => closed('the data channel closed'));
-  source.addEventListener('error', () => closed('the data channel failed'));
+  source.addEventListener('error', (event) =>
+    closed(`the data channel failed (${(event as RTCErrorEvent).error?.message ?? 'no reason given'})`),
+  );
   return channel;
 }
 

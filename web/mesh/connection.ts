@@ -7,6 +7,7 @@ import type { LinkKind, ToEngine } from './engine-messages.ts';
 import type { IceServer, RelayHello, RoomMember } from './messages.ts';
 import { type ChannelBytes, createPeerLink, type PeerLink, type PeerLinkEvents } from './peer-link.ts';
 import type { ToPulse } from './pulse.worker.ts';
+import { RELAY_MESSAGE_BYTES } from './relay-link.ts';
 import type { Signal } from './signals.ts';
 
 /** Time in ms for a WebRTC attempt to be up, before the relay is taken. */
@@ -97,15 +98,18 @@ export function createConnection(options: ConnectionOptions): Connection {
     setState('connecting');
     // The follower waits longer: what comes next is the leader's to say.
     timer = setTimeout(tooLate, leads ? CONNECT_MS : 2 * CONNECT_MS);
-    if (by === 'relay') handOver(options.relayEndpoints(number), []);
-    else beginRtc(number);
+    if (by === 'webrtc') beginRtc(number);
+    else {
+      handOver(options.relayEndpoints(number), []);
+      options.toEngine({ type: 'size', peer, attempt: number, maxMessageBytes: RELAY_MESSAGE_BYTES }, []);
+    }
   }
 
   function beginRtc(number: number): void {
     const isCurrent = () => active && attempt === number;
     const lost = (why: string) => down(number, 'lost', `Device ${peer} is gone: ${why}.`);
     const events: PeerLinkEvents = {
-      step: (step) => isCurrent() && options.signal({ type: 'rtc', attempt: number, step }),
+      step: (lane, step) => isCurrent() && options.signal({ type: 'rtc', attempt: number, lane, step }),
       connected: () => {
         const maxMessageBytes = peerLink?.maxMessageBytes();
         if (isCurrent() && maxMessageBytes)
@@ -246,7 +250,7 @@ export function createConnection(options: ConnectionOptions): Connection {
         if (signal.type === 'relay') begin(signal.attempt, 'relay');
         else if (options.rtc) begin(signal.attempt, 'webrtc');
       }
-      if (signal.type === 'rtc' && signal.attempt === attempt && active) peerLink?.takeStep(signal.step);
+      if (signal.type === 'rtc' && signal.attempt === attempt && active) peerLink?.takeStep(signal.lane, signal.step);
     },
     engineUp(of) {
       if (!active || of !== attempt) return;

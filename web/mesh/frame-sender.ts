@@ -3,9 +3,12 @@ import type { Channel } from './channel.ts';
 import { MeshError } from './errors.ts';
 import { type FrameBuffer, HEADER_BYTES, type Header, sendParts, writeHeader } from './frames.ts';
 
-/** Bytes in a channel's buffer above which frames wait on our side: a browser closes a channel that holds 16 MiB. */
-const HIGH_WATER_BYTES = 4 * 1024 * 1024;
-const LOW_WATER_BYTES = 1024 * 1024;
+/**
+ * Bytes in a channel's buffer above which frames wait on our side. Two messages keep the network busy; more at once only
+ * overrun the other side's socket, and what is lost there stalls the connection for seconds (measured with 4 MiB).
+ */
+const HIGH_WATER_BYTES = 128 * 1024;
+const LOW_WATER_BYTES = 64 * 1024;
 /** Bytes of frames that may wait on our side. */
 const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 
@@ -38,9 +41,12 @@ export function createFrameSender(
   let waitingBytes = 0;
   let flushed: Promise<void> | undefined;
 
+  /** One message may always go, however long. */
+  const fits = ({ length }: Uint8Array) => channel.buffered === 0 || channel.buffered + length <= HIGH_WATER_BYTES;
+
   function post(message: Uint8Array): void {
     stats.bytesSent += message.length;
-    if (!flushed && channel.buffered + message.length <= HIGH_WATER_BYTES) {
+    if (!flushed && fits(message)) {
       channel.send(message);
       return;
     }
@@ -60,7 +66,7 @@ export function createFrameSender(
     while (waiting.length > 0) {
       await channel.drained(LOW_WATER_BYTES);
       if (link.failure) throw link.failure;
-      while (waiting.length > 0 && channel.buffered + waiting[0].length <= HIGH_WATER_BYTES) {
+      while (waiting.length > 0 && fits(waiting[0])) {
         const message = waiting.shift() as Uint8Array;
         waitingBytes -= message.length;
         channel.send(message);

@@ -1,22 +1,27 @@
 /**
- * The page's part of a WebRTC link, through simple-peer. Its own channel stays on the page and says only goodbye; tensors,
- * bulk and heartbeats have channels of their own, which are handed to Workers in the task that makes them.
+ * The page's part of a WebRTC link, through simple-peer: a connection for each of tensors, bulk and heartbeats, since what
+ * shares a connection shares its congestion: lost packets of a large transfer would hold up tokens, and seem a lost device.
+ * The channels are handed to Workers in the task that makes them; simple-peer's own stays on the page and says only goodbye.
  */
 import SimplePeer from 'simple-peer/simplepeer.min.js';
 import type { IceServer } from './messages.ts';
 import type { RtcStep } from './signals.ts';
 
-/** Stream numbers that both sides agree on; simple-peer's own channel takes one of the first. */
-const CHANNEL_IDS = { tensors: 10, bulk: 11, pulse: 12 } as const;
-/** Larger messages would be legal between some browsers; they only delay what is behind them. */
-const LARGEST_MESSAGE_BYTES = 256 * 1024;
+export const LANES = ['tensors', 'bulk', 'pulse'] as const;
+export type Lane = (typeof LANES)[number];
+
+/** Stream number that both sides agree on; simple-peer's own channel takes one of the first. */
+const CHANNEL_ID = 10;
+/** Longer messages would be legal between most browsers, but nothing else gets through while one is being sent. */
+const LARGEST_MESSAGE_BYTES = 64 * 1024;
 const GOODBYE = 'leaving';
 
 export interface PeerLinkEvents {
   /** To be signalled to the other side. */
-  step(step: RtcStep): void;
+  step(lane: Lane, step: RtcStep): void;
+  /** All connections are up. */
   connected(): void;
-  /** Once; the reason in words. */
+  /** Once, when the first of them has ended; the reason in words. */
   closed(reason: string): void;
   /** The other page is being left. */
   leaving(): void;
@@ -29,9 +34,9 @@ export interface ChannelBytes {
 }
 
 export interface PeerLink {
-  readonly channels: Record<keyof typeof CHANNEL_IDS, RTCDataChannel>;
-  takeStep(step: RtcStep): void;
-  /** Once connected: largest message that the other side takes. */
+  readonly channels: Record<Lane, RTCDataChannel>;
+  takeStep(lane: Lane, step: RtcStep): void;
+  /** Once connected: largest message to send. */
   maxMessageBytes(): number;
   /** From the browser's own statistics. */
   channelBytes(): Promise<ChannelBytes[]>;
@@ -42,12 +47,76 @@ export interface PeerLink {
 /** Whether this page can make WebRTC connections. */
 export const hasWebRtc = () => typeof RTCPeerConnection !== 'undefined';
 
+/** Throws where the browser makes no (more) connections, or does not take the servers. */
 export function createPeerLink(initiator: boolean, iceServers: readonly IceServer[], events: PeerLinkEvents): PeerLink {
+  const lanes: Partial<Record<Lane, ReturnType<typeof createLane>>> = {};
+  let closed = false;
+  const all = () => LANES.flatMap((lane) => lanes[lane] ?? []);
+  const close = () => {
+    closed = true;
+    for (const { peer } of all()) peer.destroy();
+  };
+
+  try {
+    for (const lane of LANES)
+      lanes[lane] = createLane(lane, initiator, iceServers, {
+        step: (step) => events.step(lane, step),
+        connected: () => {
+          if (all().every(({ peer }) => peer.connected)) events.connected();
+        },
+        closed(reason) {
+          if (closed) return;
+          close();
+          events.closed(reason);
+        },
+        leaving: events.leaving,
+      });
+  } catch (error) {
+    close();
+    throw error;
+  }
+  const { tensors, bulk, pulse } = lanes as Record<Lane, ReturnType<typeof createLane>>;
+
+  return {
+    channels: { tensors: tensors.channel, bulk: bulk.channel, pulse: pulse.channel },
+    takeStep: (lane, step) => lanes[lane]?.peer.signal(step as SimplePeer.SignalData),
+    maxMessageBytes: () =>
+      Math.min(
+        LARGEST_MESSAGE_BYTES,
+        ...[tensors, bulk].map((lane) => lane.connection.sctp?.maxMessageSize ?? Infinity),
+      ),
+    async channelBytes() {
+      const reports = await Promise.all(all().map(({ connection }) => connection.getStats()));
+      return reports.flatMap((report) =>
+        [...(report as unknown as Map<string, Record<string, unknown>>).values()]
+          .filter(({ type }) => type === 'data-channel')
+          .map(({ label, bytesSent, bytesReceived }) => ({
+            label: String(label),
+            bytesSent: Number(bytesSent),
+            bytesReceived: Number(bytesReceived),
+          })),
+      );
+    },
+    sayGoodbye() {
+      if (tensors.peer.connected) tensors.peer.send(GOODBYE);
+    },
+    close,
+  };
+}
+
+interface LaneEvents {
+  step(step: RtcStep): void;
+  connected(): void;
+  closed(reason: string): void;
+  leaving(): void;
+}
+
+function createLane(lane: Lane, initiator: boolean, iceServers: readonly IceServer[], events: LaneEvents) {
   const peer = new SimplePeer({ initiator, config: { iceServers: iceServers as RTCIceServer[] } });
   const connection = (peer as unknown as { _pc: RTCPeerConnection })._pc;
-  const channel = (label: keyof typeof CHANNEL_IDS) =>
-    connection.createDataChannel(label, { negotiated: true, id: CHANNEL_IDS[label] });
-  const channels = { tensors: channel('tensors'), bulk: channel('bulk'), pulse: channel('pulse') };
+  // A heartbeat that is lost is not worth repeating: the next one says the same.
+  const loss = lane === 'pulse' ? { ordered: false, maxRetransmits: 0 } : {};
+  const channel = connection.createDataChannel(lane, { negotiated: true, id: CHANNEL_ID, ...loss });
   let reason = 'the connection closed';
 
   peer.on('signal', (data) => {
@@ -65,26 +134,5 @@ export function createPeerLink(initiator: boolean, iceServers: readonly IceServe
     reason = error.message;
   });
   peer.on('close', () => events.closed(reason));
-
-  return {
-    channels,
-    takeStep: (step) => peer.signal(step as SimplePeer.SignalData),
-    maxMessageBytes: () => Math.min(LARGEST_MESSAGE_BYTES, connection.sctp?.maxMessageSize ?? LARGEST_MESSAGE_BYTES),
-    async channelBytes() {
-      const stats: ChannelBytes[] = [];
-      const report = (await connection.getStats()) as unknown as Map<string, Record<string, unknown>>;
-      for (const entry of report.values())
-        if (entry.type === 'data-channel')
-          stats.push({
-            label: String(entry.label),
-            bytesSent: Number(entry.bytesSent),
-            bytesReceived: Number(entry.bytesReceived),
-          });
-      return stats;
-    },
-    sayGoodbye: () => {
-      if (peer.connected) peer.send(GOODBYE);
-    },
-    close: () => peer.destroy(),
-  };
+  return { peer, connection, channel };
 }

@@ -1,6 +1,7 @@
 /**
- * Heartbeats of a link, on a channel of their own and in a Worker of their own: neither a page that is busy nor an engine
- * that computes makes a device seem lost, and a device that is lost is noticed within 2 seconds, long before ICE does.
+ * Heartbeats of a link, on a connection and in a Worker of their own: neither a page that is busy, nor an engine that
+ * computes, nor a large transfer makes a device seem lost, and one that is lost is noticed within 2 seconds, long before ICE
+ * does.
  */
 import type { Channel } from './channel.ts';
 import { createFrameBuffer, createReader, FrameError, type Header, Kind, writeHeader } from './frames.ts';
@@ -35,7 +36,7 @@ const HEARTBEAT: Header = { kind: Kind.heartbeat, type: 'f32', slot: 0, epoch: 0
  * `clock` is in ms.
  */
 export function createPulse(channel: Channel, events: PulseEvents, clock = () => performance.now()): Pulse {
-  const read = createReader(0);
+  const read = createReader(0, true);
   const buffer = createFrameBuffer(TIME_BYTES);
   let sequence = 0;
   let open = false;

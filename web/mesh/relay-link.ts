@@ -1,8 +1,8 @@
 import type { Endpoint } from './channel.ts';
 import { RELAY_PATH, type RelayHello, SIGNALING_VERSION } from './messages.ts';
 
-/** Largest message that the relay takes. */
-export const RELAY_MESSAGE_BYTES = 256 * 1024;
+/** Largest message to send through the relay, which takes more: as over WebRTC. */
+export const RELAY_MESSAGE_BYTES = 64 * 1024;
 
 export interface RelayLinkOptions {
   /** Origin of the server. */

@@ -8,6 +8,7 @@ const SignalSchema = v.variant('type', [
   v.strictObject({
     type: v.literal('rtc'),
     attempt,
+    lane: v.picklist(['tensors', 'bulk', 'pulse']),
     step: v.union([
       v.strictObject({ type: v.picklist(['offer', 'answer']), sdp: v.string() }),
       v.strictObject({

@@ -22,7 +22,7 @@ export async function openPage(browser: Browser, url: string): Promise<Page> {
   const options = isFirefox ? { colorScheme: null, reducedMotion: null, forcedColors: null, contrast: null } : {};
   const page = await (await browser.newContext(options)).newPage();
   page.on('console', (message) => {
-    if (message.type() === 'error') console.log(`page: ${message.text()}`);
+    if (message.type() === 'error' || message.text().startsWith('link')) console.log(`page: ${message.text()}`);
   });
   page.on('pageerror', (error) => console.log(`page: ${error}`));
   await page.goto(`${url}/tests/browser/mesh/page.html`);

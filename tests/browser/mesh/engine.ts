@@ -27,7 +27,10 @@ addEventListener('message', ({ data }: MessageEvent<{ mesh?: MessagePort }>) => 
 });
 
 function onLink(link: Link): void {
-  link.onClosed((failure) => ends.push(`${link.peer} ${failure.code}`));
+  link.onClosed((failure) => {
+    ends.push(`${link.peer} ${failure.code}`);
+    if (failure.code !== 'left') console.log(`link to ${link.peer} ended: ${failure.message}`);
+  });
   link.onControl((message) => controls.push(message));
   link.route(Kind.residual, 1, ({ position, payload }) =>
     frames.push({ peer: link.peer, position, bytes: payload.length, sum: checksum(payload, 0) }),

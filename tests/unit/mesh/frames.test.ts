@@ -82,6 +82,13 @@ describe('frames', () => {
     }
   });
 
+  test('may be missing where the channel is lossy, and only there', () => {
+    const header: Header = { kind: Kind.heartbeat, type: 'f32', slot: 0, epoch: 0, layer: 0, position: 0, rows: 0 };
+    const [message] = messagesOf(header, new Uint8Array(8), 7, 100);
+    expect(createReader(0, true)(message)?.kind).toBe(Kind.heartbeat);
+    expect(() => createReader(0)(message)).toThrow(FrameError);
+  });
+
   test('a piece of bulk is given as it comes, with its place', () => {
     const header: Header = { kind: Kind.bulk, type: 'f32', slot: 0, epoch: 1, layer: 0, position: 7, rows: 0 };
     const buffer = new Uint8Array(PART_HEADER_BYTES + 3);

@@ -56,7 +56,7 @@ describe('tensors', () => {
     let waits: Promise<void> | undefined;
     for (let i = 0; i < 100; i++) waits = send(a, partial(1, i), new Uint8Array(100_000));
     expect(waits).toBeInstanceOf(Promise);
-    expect(tensors[0].buffered).toBeLessThanOrEqual(4 * 1024 * 1024);
+    expect(tensors[0].buffered).toBeLessThanOrEqual(128 * 1024);
     tensors[0].held = false;
     tensors[0].deliver();
     await waits;
