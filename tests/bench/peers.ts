@@ -18,24 +18,31 @@ const NATIVE_BUILDS: Record<string, string> = {
   'win32-arm64': 'win-arm64',
 };
 
-/** Installs what is missing, at the versions of `package-lock.json`. Rejects with BenchError or RunError. */
-export async function ensurePeers(log: (line: string) => void): Promise<void> {
-  const platform = `${process.platform}-${process.arch}`;
-  const build = NATIVE_BUILDS[platform];
-  if (!build) throw new BenchError(`There is no ready-made llama.cpp for ${platform}; use --engines ours,wllama.`);
-  const native = `@node-llama-cpp/${build}`;
+/**
+ * Installs what is missing of wllama and, where `native` is wanted, of native llama.cpp, at the versions of
+ * `package.json` and `package-lock.json`. Rejects with BenchError or RunError.
+ */
+export async function ensurePeers({ native }: { native: boolean }, log: (line: string) => void): Promise<void> {
   const version = pinnedVersion('node-llama-cpp');
+  const build = native ? `@node-llama-cpp/${nativeBuild()}` : undefined;
   const wanted: [string, string][] = [
     ['@wllama/wllama', pinnedVersion('@wllama/wllama')],
     ['node-llama-cpp', version],
-    [native, version],
+    ...(build ? ([[build, version]] as [string, string][]) : []),
   ];
-  if (wanted.every(([name, wantedVersion]) => installedVersion(name) === wantedVersion)) return;
+  if (wanted.every(([name, pinned]) => installedVersion(name) === pinned)) return;
   log('Installing the peers in tests/bench …');
-  // Scripts would look for a compiler and build llama.cpp where no ready-made one is found.
-  const flags = ['--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
-  await run('npm', ['ci', ...flags], { cwd: HERE });
-  await run('npm', ['install', '--no-save', ...flags, `${native}@${version}`], { cwd: HERE });
+  // Not `npm ci`: it wants the builds for all systems in the lock file, also those that the registry does not have.
+  // Without scripts, since they would look for a compiler and build llama.cpp where no ready-made one is found.
+  const flags = ['--no-save', '--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
+  await run('npm', ['install', ...flags, ...(build ? [`${build}@${version}`] : [])], { cwd: HERE });
+}
+
+function nativeBuild(): string {
+  const platform = `${process.platform}-${process.arch}`;
+  const build = NATIVE_BUILDS[platform];
+  if (build) return build;
+  throw new BenchError(`There is no ready-made llama.cpp for ${platform}; use --engines ours,wllama.`);
 }
 
 function pinnedVersion(name: string): string {

@@ -39,7 +39,9 @@ export async function main(args: string[]): Promise<void> {
     return;
   }
   const workload = await prepare(options);
-  if (options.engines.some((family) => family !== 'ours')) await ensurePeers(say);
+  if (options.engines.some((family) => family !== 'ours')) {
+    await ensurePeers({ native: options.engines.includes('native') }, say);
+  }
   const loadBefore = loadAverage();
   const results = await withServers(workload.directory, (servers) =>
     measure(engines(options, servers), workload, options),
