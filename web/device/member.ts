@@ -12,6 +12,8 @@ export interface Exchange {
    * @param tag names the sum: layer and half of the layer
    */
   allReduce(partial: Float32Array, tag: { layer: number; half: 'attention' | 'ffn' }): Promise<Float32Array>;
+  /** Compares this member's residual stream after its last layer with the others'; rejects where they differ. */
+  verify?(residual: Float32Array): Promise<void>;
 }
 
 /** A member without company. */
@@ -83,6 +85,11 @@ async function sharedStage(
       input = { add: await exchange.allReduce(partial, { layer, half }) };
       before = [];
     }
+  }
+  if (exchange.verify) {
+    const residual = await executor.run({ position, count, ...input, ops: before, output: 'residual' });
+    await exchange.verify(residual.slice());
+    [input, before] = [{}, []];
   }
   return executor.run({ position, count, ...input, ops: [...before, ...run.last], output: run.kind });
 }

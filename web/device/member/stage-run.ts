@@ -110,17 +110,17 @@ export function startStageRun(options: StageRunOptions): StageRun {
 
   function exchangeAt(position: number): Exchange {
     if (!allReduce) return ALONE;
-    const { layers } = executor.weights.share;
+    const end = { layer: executor.weights.share.layers[1], slot: 0, position };
     return {
       members: members.length,
       async allReduce(partial, { layer, half }) {
         const started = performance.now();
         const tag = { layer, slot: half === 'attention' ? 0 : 1, position };
         const result = await allReduce.run(tag, partial, sum.subarray(0, partial.length));
-        if (assignment.verify && layer === layers[1] - 1 && half === 'ffn') await allReduce.verify(tag, result);
         waitedMs += performance.now() - started;
         return result;
       },
+      ...(assignment.verify && { verify: (residual) => allReduce.verify(end, residual) }),
     };
   }
 
