@@ -216,9 +216,14 @@ async function settled(op: Command, seq: number, ask: Ask, signal?: AbortSignal)
     const move = (status.moves as Json[]).find((one) => one.op === op && one.seq === seq);
     if (!move) throw new PlanError(`The host knows command ${seq} no more: was another model loaded?`);
     if (FINAL.has(String(move.state))) return { ok: move.state === 'committed', ...move };
-    await sleep(POLL_MS, undefined, signal ? { signal } : {});
+    if (signal?.aborted) throw new PlanError(`Stopped waiting; the move is ${move.state}.`);
+    await rest(POLL_MS, signal);
   }
 }
+
+/** Sleeps, less long where the signal fires. */
+const rest = (ms: number, signal: AbortSignal | undefined) =>
+  sleep(ms, undefined, signal ? { signal } : {}).catch(() => undefined);
 
 async function watch(values: Values, ask: Ask, print: (line: string) => void, signal?: AbortSignal): Promise<number> {
   const threshold = Number(values.threshold ?? 0.7);
@@ -249,7 +254,7 @@ async function watch(values: Values, ask: Ask, print: (line: string) => void, si
       print(`${edge.text}: ${result.ok === true ? 'moved' : String(result.error ?? result.state)}`);
       moved++;
     }
-    await sleep(interval, undefined, signal ? { signal } : {}).catch(() => undefined);
+    await rest(interval, signal);
   }
   return 0;
 }
