@@ -1,9 +1,10 @@
 /** A stage's members in one process: their partial sums are added in member order, as the mesh will do. */
 import type { Executor } from '../../web/device/executor.ts';
 import { type Batch, type Exchange, runStage } from '../../web/device/member.ts';
+import { decode, encode, type NumberType, roundTrip, wireBytes } from '../../web/mesh/wire.ts';
 
-/** Exchanges for `members` executors that wait for each other at every sum. */
-export function lockstep(members: number): Exchange[] {
+/** Exchanges for `members` executors that wait for each other at every sum, rounded as on the wire. */
+export function lockstep(members: number, wire: NumberType = 'f32'): Exchange[] {
   let waiting: { partial: Float32Array; resolve: (sum: Float32Array) => void }[] = [];
   let arrived = 0;
   const meet = (member: number, partial: Float32Array) =>
@@ -14,8 +15,12 @@ export function lockstep(members: number): Exchange[] {
       const everyone = waiting;
       waiting = [];
       arrived = 0;
-      const sum = everyone[0].partial;
-      for (const { partial: other } of everyone.slice(1)) for (let i = 0; i < sum.length; i++) sum[i] += other[i];
+      const sum = new Float32Array(everyone[0].partial.length);
+      const bytes = new Uint8Array(wireBytes(wire, sum.length));
+      for (const [i, { partial: part }] of everyone.entries()) {
+        encode(wire, part, bytes);
+        decode(wire, bytes, sum, i === 0);
+      }
       for (const { resolve: give } of everyone) give(sum);
     });
   return Array.from({ length: members }, (_, member) => ({ members, allReduce: (partial) => meet(member, partial) }));
@@ -25,15 +30,20 @@ export function lockstep(members: number): Exchange[] {
  * One batch through stages of executors. Gives the logits of all positions asked for over the whole vocabulary:
  * members of the last stage hold ascending, disjoint vocabulary ranges.
  */
-export async function runPipeline(stages: Executor[][], ids: Uint32Array, position: number): Promise<Float32Array[]> {
+export async function runPipeline(
+  stages: Executor[][],
+  ids: Uint32Array,
+  position: number,
+  wire: NumberType = 'f32',
+): Promise<Float32Array[]> {
   let input: Batch['input'] = { ids };
   for (const [index, members] of stages.entries()) {
     const final = index === stages.length - 1;
     const output: Batch['output'] = final ? { logits: 'all' } : 'residual';
-    const exchanges = lockstep(members.length);
+    const exchanges = lockstep(members.length, wire);
     // Members after the first have no embedding: the first one's residual reaches them.
     const shared: Batch['input'] =
-      'ids' in input && members.length > 1 ? { residual: await embed(members[0], input.ids, position) } : input;
+      'ids' in input && members.length > 1 ? { residual: await embed(members[0], input.ids, position, wire) } : input;
     const results = await Promise.all(
       members.map(async (member, i) => {
         const result = await runStage(member, exchanges[i], { position, count: ids.length, input: shared, output });
@@ -46,8 +56,13 @@ export async function runPipeline(stages: Executor[][], ids: Uint32Array, positi
   throw new Error('a pipeline has at least one stage');
 }
 
-const embed = async (member: Executor, ids: Uint32Array, position: number) =>
-  (await member.run({ position, count: ids.length, ids, ops: [{ op: 'embed' }], output: 'residual' })).slice();
+/** The embedding's rows as they go to the other members, and as the first one takes them itself. */
+async function embed(member: Executor, ids: Uint32Array, position: number, wire: NumberType): Promise<Float32Array> {
+  const ops = [{ op: 'embed' } as const];
+  const residual = (await member.run({ position, count: ids.length, ids, ops, output: 'residual' })).slice();
+  if (wire !== 'f32') roundTrip('q16', residual, residual);
+  return residual;
+}
 
 function joinVocabulary(members: Executor[], results: Float32Array[], positions: number): Float32Array[] {
   const { vocab } = members[0].hyper;
@@ -66,10 +81,17 @@ function joinVocabulary(members: Executor[], results: Float32Array[], positions:
 }
 
 /** Logits after every one of `ids`, in batches of up to `batch`. */
-export async function teacherForce(stages: Executor[][], ids: number[], batch = 32): Promise<Float32Array[]> {
+export async function teacherForce(
+  stages: Executor[][],
+  ids: number[],
+  batch = 32,
+  wire: NumberType = 'f32',
+): Promise<Float32Array[]> {
   const logits: Float32Array[] = [];
   for (let position = 0; position < ids.length; position += batch) {
-    logits.push(...(await runPipeline(stages, Uint32Array.from(ids.slice(position, position + batch)), position)));
+    logits.push(
+      ...(await runPipeline(stages, Uint32Array.from(ids.slice(position, position + batch)), position, wire)),
+    );
   }
   return logits;
 }

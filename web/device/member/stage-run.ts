@@ -6,7 +6,7 @@ import { type AllReduce, createAllReduce } from '../../mesh/all-reduce.ts';
 import type { Assignment } from '../../mesh/control.ts';
 import { createFrameBuffer, type Frame, type FrameBuffer, FrameError, Kind } from '../../mesh/frames.ts';
 import type { Link } from '../../mesh/link.ts';
-import { decode, encode } from '../../mesh/wire.ts';
+import { decode, encode, type NumberType, wireBytes } from '../../mesh/wire.ts';
 import { selectCandidates } from '../candidates.ts';
 import type { Executor } from '../executor.ts';
 import { ALONE, type Exchange, runStage } from '../member.ts';
@@ -14,8 +14,14 @@ import type { Forwarded, Want } from '../want.ts';
 import { createLayerTimes, type LayerTime } from './layer-times.ts';
 import { decodeWant, encodeForwarded, LogitSlot, TokenSlot } from './wanted-logits.ts';
 
-/** The residual stream changes hands as plain floats: it happens once a stage, and rounding it would cost every layer. */
+/** The residual stream goes to the next stage as plain floats: it happens once, and rounding it would cost every layer. */
 const HAND_OVER = 'f32';
+
+/**
+ * How the embedding's rows go to the other members of the first stage: they are small and of one size, so that 16 bits
+ * cost no more than the rounding of activations. What wants exact sums gets them exactly.
+ */
+const embeddedType = (wire: NumberType): NumberType => (wire === 'f32' ? 'f32' : 'q16');
 
 /** Batches that may wait, more than any host has in flight. */
 const MAX_QUEUE = 256;
@@ -167,20 +173,23 @@ export function startStageRun(options: StageRunOptions): StageRun {
 
   function takeResidual(frame: Frame): void {
     const numbers = frame.rows * dim;
-    if (frame.type !== HAND_OVER || frame.payload.length !== 4 * numbers)
+    const type = first ? embeddedType(assignment.wire) : HAND_OVER;
+    if (frame.type !== type || frame.payload.length !== wireBytes(type, numbers))
       throw new FrameError('a residual of the wrong size');
     const residual = new Float32Array(numbers);
-    decode(HAND_OVER, frame.payload, residual, true);
+    decode(type, frame.payload, residual, true);
     enqueue({ position: frame.position, rows: frame.rows, logits: frame.slot, residual });
   }
 
   let handOver: FrameBuffer | undefined;
-  function sendResidual(to: readonly number[], batch: Incoming, residual: Float32Array): void {
+  /** Afterwards `residual` holds what the others see of it. */
+  function sendResidual(to: readonly number[], batch: Incoming, residual: Float32Array, type: NumberType): void {
     handOver ??= createFrameBuffer(4 * assignment.maxBatch * dim);
-    const length = encode(HAND_OVER, residual, handOver.payload);
+    const length = encode(type, residual, handOver.payload);
     const { position, rows, logits: slot } = batch;
-    const header = { kind: Kind.residual, type: HAND_OVER, slot, epoch, layer: 0, position, rows } as const;
+    const header = { kind: Kind.residual, type, slot, epoch, layer: 0, position, rows } as const;
     for (const device of to) void linkTo(device).send(handOver, header, length);
+    if (type !== 'f32') decode(type, handOver.payload.subarray(0, length), residual, true);
   }
 
   /** Sends the best tokens among the owned rows, from the logits of the last batch. */
@@ -230,6 +239,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
         members.filter((device) => device !== self),
         batch,
         residual,
+        embeddedType(assignment.wire),
       );
       input = { residual };
     }
@@ -256,7 +266,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
       layers: [batch.from ?? layers[0], layers[1]],
     });
     if (!last) {
-      if (leads) sendResidual(next, batch, result);
+      if (leads) sendResidual(next, batch, result, HAND_OVER);
     } else {
       if (wanted) {
         if (logits.length !== result.length) logits = new Float32Array(result.length);
