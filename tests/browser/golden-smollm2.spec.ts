@@ -13,6 +13,9 @@ import {
 } from './golden-judge.ts';
 import { DEFAULT_MODEL, expect, hasDefaultModel, openHost, test } from './support/test.ts';
 
+/** Software GPUs on busy machines are slow. */
+test.describe.configure({ timeout: 600_000 });
+
 const { cases } = readGolden(repoPath('tests/fixtures/smollm2-135m-instruct.q4_1.json'));
 /** Short ones, one of them a chat and one plain text. */
 const ON_WEBGPU = cases.filter(({ name }) => name === 'arith' || name === 'pirate');

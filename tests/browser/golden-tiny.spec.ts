@@ -14,6 +14,9 @@ import {
 } from './golden-judge.ts';
 import { expect, openHost, test } from './support/test.ts';
 
+/** Software GPUs on busy machines are slow. */
+test.describe.configure({ timeout: 600_000 });
+
 for (const { name, gguf, golden } of tinyModels()) {
   test(`${name} answers as the exact computation does, on both backends alike`, async ({ page, server }) => {
     const served = join(server.models, `${name}.gguf`);

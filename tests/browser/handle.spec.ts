@@ -17,17 +17,31 @@ const load = (page: Page, options: Omit<LoadOptions, 'model'> & { model: string 
 const generate = (page: Page, options: GenerateOptions) =>
   page.evaluate((given) => window.edgevisor.generate(given), options);
 
-/** Code and message that a call in the page rejects with. */
-const failure = (page: Page, call: string): Promise<{ error: boolean; code: string; message: string }> =>
-  page.evaluate(
-    (source) =>
-      // The call as a string, so that one helper serves every method.
-      (new Function(`return (async () => ${source})()`)() as Promise<unknown>).then(
+interface Failure {
+  error: boolean;
+  code: string;
+  message: string;
+}
+
+declare global {
+  interface Window {
+    /** What a call rejects with. */
+    failureOf(call: Promise<unknown>): Promise<Failure>;
+  }
+}
+
+test.beforeEach(({ page }) =>
+  page.addInitScript(() => {
+    window.failureOf = (call) =>
+      call.then(
         () => ({ error: false, code: '', message: 'it was fulfilled' }),
         (error) => ({ error: error instanceof Error, code: error.code, message: error.message }),
-      ),
-    call,
-  );
+      );
+  }),
+);
+
+const failedLoad = (page: Page, options: Omit<LoadOptions, 'model'> & { model: string }): Promise<Failure> =>
+  page.evaluate((given) => window.failureOf(window.edgevisor.load(given)), options);
 
 test.describe('the default model', () => {
   test.skip(!hasDefaultModel(), 'models/ lacks the default model: run npm start once');
@@ -78,7 +92,10 @@ test.describe('the default model', () => {
 test.describe('with a small model', () => {
   test('answers, stops, tokenizes and reports, one thing at a time', async ({ page, server }) => {
     await openHost(page, server, 'backend=wasm&threads=2');
-    expect(await failure(page, "window.edgevisor.tokenize('a')")).toMatchObject({ error: true, code: 'no-model' });
+    expect(await page.evaluate(() => window.failureOf(window.edgevisor.tokenize('a')))).toMatchObject({
+      error: true,
+      code: 'no-model',
+    });
     const info = await load(page, { model: TINY });
     expect(info).toMatchObject({ threads: 2, backend: 'wasm', context: 1024 });
     expect((await generate(page, { ids: tiny.ids, maxTokens: 20 })).ids).toEqual(tinyGreedy);
@@ -171,17 +188,19 @@ test.describe('with a small model', () => {
 
   test('comes in several picked files, and a missing one is named', async ({ page, server }) => {
     await openHost(page, server, 'backend=wasm');
-    expect(
-      await failure(
-        page,
-        "window.edgevisor.load({ model: new File(['a'], 'm-00003-of-00003.gguf'), parts: [new File(['b'], 'm-00001-of-00003.gguf')] })",
-      ),
-    ).toMatchObject({ code: 'truncated', message: expect.stringContaining('missing: m-00002-of-00003.gguf') });
+    const failed = await page.evaluate(() => {
+      const part = (number: number) => new File(['x'], `m-0000${number}-of-00003.gguf`);
+      return window.failureOf(window.edgevisor.load({ model: part(3), parts: [part(1)] }));
+    });
+    expect(failed).toMatchObject({
+      code: 'truncated',
+      message: expect.stringContaining('missing: m-00002-of-00003.gguf'),
+    });
   });
 
   test("takes conditions from the page's address", async ({ page, server }) => {
     await openHost(page, server, 'backend=webgpu&emulate=nowebgpu');
-    expect(await failure(page, `window.edgevisor.load({ model: '${TINY}' })`)).toMatchObject({
+    expect(await failedLoad(page, { model: TINY })).toMatchObject({
       code: 'no-adapter',
       message: expect.stringContaining('wasm'),
     });
@@ -190,7 +209,7 @@ test.describe('with a small model', () => {
     expect(info.backend).toBe('wasm');
     expect(info.notes.join()).toMatch(/WebGPU/);
     await openHost(page, server, 'emulate=memory:1');
-    expect(await failure(page, `window.edgevisor.load({ model: '${TINY}' })`)).toMatchObject({ code: 'memory' });
+    expect(await failedLoad(page, { model: TINY })).toMatchObject({ code: 'memory' });
     await openHost(page, server, 'backend=webgpu&emulate=limits:default');
     expect(await load(page, { model: TINY })).toMatchObject({ backend: 'webgpu' });
     expect((await generate(page, { ids: tiny.ids, maxTokens: 20 })).ids).toEqual(tinyGreedy);
@@ -210,13 +229,14 @@ test.describe('bad input', () => {
 
     const listed = await page.evaluate(() => window.edgevisor.models());
     expect(listed.find(({ name }) => name === 'truncated')).toMatchObject({ supported: false });
-    for (const [model, code] of [
-      ['truncated', 'truncated'],
-      ['not-a-model', 'not-a-model'],
-      ['nothing-there', 'network'],
-      [`${server.url}/somewhere/page.gguf`, 'not-a-model'],
-    ]) {
-      const failed = await failure(page, `window.edgevisor.load({ model: ${JSON.stringify(model)} })`);
+    const codes = {
+      truncated: 'truncated',
+      'not-a-model': 'not-a-model',
+      'nothing-there': 'network',
+      [`${server.url}/somewhere/page.gguf`]: 'not-a-model',
+    };
+    for (const [model, code] of Object.entries(codes)) {
+      const failed = await failedLoad(page, { model });
       expect(failed, model).toMatchObject({ error: true, code });
       expect(failed.message.length).toBeGreaterThan(30);
     }
@@ -224,10 +244,17 @@ test.describe('bad input', () => {
     await load(page, { model: TINY });
     expect((await generate(page, { ids: tiny.ids, maxTokens: 20 })).ids).toEqual(tinyGreedy);
 
-    const long = await failure(page, 'window.edgevisor.generate({ ids: Array.from({ length: 1025 }, () => 1) })');
-    expect(long).toMatchObject({ code: 'too-long', message: expect.stringMatching(/1025.*1024/) });
-    expect(await failure(page, 'window.edgevisor.generate({ ids: [512] })')).toMatchObject({ code: 'bad-request' });
-    expect(await failure(page, 'window.edgevisor.generate({ promt: "x" })')).toMatchObject({ code: 'bad-request' });
+    const refused = await page.evaluate(async () => {
+      const { edgevisor, failureOf } = window;
+      return {
+        long: await failureOf(edgevisor.generate({ ids: Array.from({ length: 1025 }, () => 1) })),
+        unknown: await failureOf(edgevisor.generate({ ids: [512] })),
+        misspelt: await failureOf(edgevisor.generate({ promt: 'x' } as GenerateOptions)),
+      };
+    });
+    expect(refused.long).toMatchObject({ code: 'too-long', message: expect.stringMatching(/1025.*1024/) });
+    expect(refused.unknown).toMatchObject({ code: 'bad-request' });
+    expect(refused.misspelt).toMatchObject({ code: 'bad-request', message: expect.stringContaining('promt') });
   });
 
   test('of the network: a connection reset at every tenth range', async ({ page, server }) => {
@@ -259,36 +286,30 @@ test.describe('bad input', () => {
   });
 });
 
-test.describe('a GPU that fails', () => {
-  test.skip(({ browserName }) => browserName !== 'chromium', 'Only Chromium lets a test reach into a Worker');
-
-  /** Runs code in the engine's Worker before a model is loaded. */
-  async function inWorker(page: Page, code: () => void): Promise<void> {
-    const worker = page.workers()[0] ?? (await page.waitForEvent('worker'));
-    await worker.evaluate(code);
+test.describe('an engine that fails', () => {
+  /** Opens the page with an engine Worker that runs `code` before its own. */
+  async function openWith(code: string, page: Page, server: { url: string }, query: string): Promise<void> {
+    await page.route(/engine\.worker[^/]*\.js/, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: `${code}\n${await response.text()}` });
+    });
+    await openHost(page, server, query);
   }
 
-  async function openWithWorker(page: Page, url: string, query: string, code: () => void): Promise<void> {
-    await openHost(page, { url }, query);
-    // Any call starts the Worker.
-    await page.evaluate(() => window.edgevisor.status());
-    await inWorker(page, code);
-  }
-
-  test('is lost in the middle of an answer: the conversation goes on, no token lost or doubled', async ({
-    page,
-    server,
-  }) => {
-    await openWithWorker(page, server.url, 'backend=webgpu', () => {
-      const requestDevice = GPUAdapter.prototype.requestDevice;
+  test('by losing its GPU in the middle of an answer goes on, no token lost or doubled', async ({ page, server }) => {
+    const destroyOnMessage = `
+      const { requestDevice } = GPUAdapter.prototype;
+      let device;
       GPUAdapter.prototype.requestDevice = async function (descriptor) {
-        const device = await requestDevice.call(this, descriptor);
-        Object.assign(globalThis, { lastDevice: device });
+        device = await requestDevice.call(this, descriptor);
         return device;
       };
-    });
+      new BroadcastChannel('destroy').onmessage = () => device.destroy();`;
+    // Slow enough that the message arrives before the end of the answer.
+    await openWith(destroyOnMessage, page, server, 'backend=webgpu&emulate=slow:3');
     await load(page, { model: TINY });
-    const answer = page.evaluate(async (ids) => {
+    const { result, tokens, logs, status } = await page.evaluate(async (ids) => {
+      const destroy = new BroadcastChannel('destroy');
       const tokens: number[] = [];
       const logs: LogEvent[] = [];
       window.edgevisor.on('log', (line) => logs.push(line));
@@ -297,14 +318,11 @@ test.describe('a GPU that fails', () => {
         maxTokens: 20,
         onToken: ({ id }) => {
           tokens.push(id);
-          if (tokens.length === 5) document.title = 'five tokens';
+          if (tokens.length === 3) destroy.postMessage('');
         },
       });
       return { result, tokens, logs, status: await window.edgevisor.status() };
     }, tiny.ids);
-    await page.waitForFunction(() => document.title === 'five tokens');
-    await inWorker(page, () => (globalThis as unknown as { lastDevice: GPUDevice }).lastDevice.destroy());
-    const { result, tokens, logs, status } = await answer;
     expect(result.ids).toEqual(tinyGreedy);
     expect(tokens).toEqual(tinyGreedy);
     expect(logs.map(({ code }) => code)).toContain('lost');
@@ -312,52 +330,49 @@ test.describe('a GPU that fails', () => {
     expect(status.model?.backend).toBe('webgpu');
   });
 
-  test('computes wrong numbers: it is not used, and the reason is told', async ({ page, server }) => {
-    await openWithWorker(page, server.url, '', () => {
-      const getMappedRange = GPUBuffer.prototype.getMappedRange;
+  test('by a GPU that computes wrong numbers uses WASM, and tells why', async ({ page, server }) => {
+    const wrongReadback = `
+      const { getMappedRange } = GPUBuffer.prototype;
       GPUBuffer.prototype.getMappedRange = function (...range) {
         const bytes = getMappedRange.apply(this, range);
         const values = new Float32Array(bytes);
-        for (let i = 0; i < values.length; i += 5) values[i] = -values[i]!;
+        for (let i = 0; i < values.length; i += 5) values[i] = -values[i];
         return bytes;
-      };
-    });
+      };`;
+    await openWith(wrongReadback, page, server, '');
     const info = await load(page, { model: TINY, backend: 'auto' });
     expect(info.backend).toBe('wasm');
     expect(info.notes.join()).toContain('wrong numbers');
-    expect(await failure(page, `window.edgevisor.load({ model: '${TINY}', backend: 'webgpu' })`)).toMatchObject({
+    expect(await failedLoad(page, { model: TINY, backend: 'webgpu' })).toMatchObject({
       code: 'wrong-numbers',
     });
   });
 
-  test('is not there: WASM computes, and the reason is told', async ({ page, server }) => {
-    await openWithWorker(page, server.url, '', () => {
-      GPU.prototype.requestAdapter = async () => null;
-    });
+  test('to find a GPU uses WASM, and tells why', async ({ page, server }) => {
+    await openWith('GPU.prototype.requestAdapter = async () => null;', page, server, '');
     const info = await load(page, { model: TINY, backend: 'auto' });
     expect(info.backend).toBe('wasm');
     expect(info.notes.join()).toContain('adapter');
-    expect(await failure(page, `window.edgevisor.load({ model: '${TINY}', backend: 'webgpu' })`)).toMatchObject({
+    expect(await failedLoad(page, { model: TINY, backend: 'webgpu' })).toMatchObject({
       code: 'no-adapter',
     });
   });
 
-  test('or a Worker that crashes: the handle says so, and load starts another one', async ({ page, server }) => {
-    await openWithWorker(page, server.url, 'backend=wasm', () => undefined);
+  test('altogether is named as crashed, and load starts another one', async ({ page, server }) => {
+    const crashOnMessage = "new BroadcastChannel('crash').onmessage = () => { throw new Error('played crash'); };";
+    await openWith(crashOnMessage, page, server, 'backend=wasm');
     await load(page, { model: TINY });
-    const logs = page.evaluate(
+    const log = await page.evaluate(
       () =>
-        new Promise<LogEvent>((resolve) =>
-          window.edgevisor.on('log', (line) => line.code === 'crashed' && resolve(line)),
-        ),
+        new Promise<LogEvent>((resolve) => {
+          window.edgevisor.on('log', (line) => line.code === 'crashed' && resolve(line));
+          new BroadcastChannel('crash').postMessage('');
+        }),
     );
-    await inWorker(page, () => {
-      setTimeout(() => {
-        throw new Error('played crash');
-      });
+    expect(log.text).toMatch(/played crash.*Load the model again/);
+    expect(await page.evaluate(() => window.failureOf(window.edgevisor.tokenize('a')))).toMatchObject({
+      code: 'crashed',
     });
-    expect((await logs).text).toMatch(/played crash.*Load the model again/);
-    expect(await failure(page, "window.edgevisor.tokenize('a')")).toMatchObject({ code: 'crashed' });
     expect((await page.evaluate(() => window.edgevisor.status())).state).toBe('failed');
     await load(page, { model: TINY });
     expect((await generate(page, { ids: tiny.ids, maxTokens: 20 })).ids).toEqual(tinyGreedy);
