@@ -69,6 +69,7 @@ const worker: DeviceWorker = {
         return own.make(options);
       },
       openStore: () => store,
+      openUrl: urlSource,
       openServerFiles: ([name]) => urlSource(new URL(`/models/${encodeURIComponent(name)}`, location.href)),
     });
     service = device;

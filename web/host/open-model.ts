@@ -2,6 +2,7 @@
 import { catalogue } from '../model/catalogue.ts';
 import { readModelFile } from '../model/gguf.ts';
 import { urlSource } from '../model/http.ts';
+import { withSharedRows } from '../model/shared-rows.ts';
 import { filesSource } from '../model/sources.ts';
 import { chatTemplate } from '../model/template.ts';
 import { makeTokenizer } from '../model/tokenizer.ts';
@@ -48,7 +49,8 @@ export async function readModel(source: ByteSource, signal?: AbortSignal): Promi
   };
 }
 
-function sourceOf(place: ModelPlace, signal: AbortSignal | undefined): ByteSource | Promise<ByteSource> {
+async function sourceOf(place: ModelPlace, signal: AbortSignal | undefined): Promise<ByteSource> {
   if ('file' in place) return filesSource([place.file, ...(place.parts ?? [])]);
-  return urlSource('url' in place ? place.url : addressOfModel(place.name), signal ? { signal } : {});
+  const source = await urlSource('url' in place ? place.url : addressOfModel(place.name), signal ? { signal } : {});
+  return source.readStrided ? source : withSharedRows(source);
 }

@@ -306,9 +306,10 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   }
 }
 
-/** Where devices get the model's bytes: from the server that they share with the host, else from the host. */
+/** Where devices get the model's bytes: from the server that they share with the host, from an address, or from the host. */
 function originOf(place: ModelPlace, model: OpenedModel): Parameters<typeof toWireModel>[2] {
-  return 'name' in place ? { kind: 'server', files: [model.file.source.name] } : { kind: 'host' };
+  if ('name' in place) return { kind: 'server', files: [model.file.source.name] };
+  return 'url' in place ? { kind: 'url', url: place.url } : { kind: 'host' };
 }
 
 function nameOf(place: ModelPlace): string {

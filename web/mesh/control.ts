@@ -58,6 +58,8 @@ export const WireModelSchema = v.strictObject({
   origin: v.variant('kind', [
     /** A file among the server's models. */
     v.strictObject({ kind: v.literal('server'), files: list(text(256), 1024) }),
+    /** An address anywhere: whole rows from there, columns from the host. */
+    v.strictObject({ kind: v.literal('url'), url: v.pipe(text(4096), v.regex(/^https?:\/\//i)) }),
     v.strictObject({ kind: v.literal('host') }),
   ]),
   hyper: HyperSchema,

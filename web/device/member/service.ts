@@ -24,6 +24,7 @@ import { createTurns } from '../turns.ts';
 import { createHostSource, type HostSource } from './host-source.ts';
 import { BulkSlot, bulkAssembler, decodeKv, encodeKv, type KvBlock } from './kv-copy.ts';
 import { type Held, type RunStats, type StageRun, startStageRun } from './stage-run.ts';
+import { createUrlSource } from './url-source.ts';
 import { fromWireModel } from './wire-model.ts';
 
 /** How long an assignment waits for links to the devices it names. */
@@ -39,6 +40,8 @@ export interface MemberServiceOptions {
   openStore(): Promise<ShardStore | undefined>;
   /** Opens the files of a model among the server's. */
   openServerFiles(files: string[]): Promise<ByteSource>;
+  /** Opens a model at an address; without it the host is asked for all bytes. */
+  openUrl?(url: string): Promise<ByteSource>;
   /** The model's bytes, where this device is the host's own and has them open already. */
   openLocally?(): ByteSource;
 }
@@ -118,9 +121,9 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
 
   function setModel(wire: WireModel): void {
     const catalogue = fromWireModel(wire);
-    const hostSource = wire.origin.kind === 'host' && host ? createHostSource(host, wire.name, wire.bytes) : undefined;
-    const source =
-      options.openLocally?.() ?? (wire.origin.kind === 'server' ? openServerFiles(wire.origin.files) : hostSource);
+    const { origin } = wire;
+    const hostSource = origin.kind !== 'server' && host ? createHostSource(host, wire.name, wire.bytes) : undefined;
+    const source = options.openLocally?.() ?? (origin.kind === 'server' ? openServerFiles(origin.files) : remote());
     const reader = (async () => {
       const opened = await source;
       if (!opened) throw new ModelError('network', 'There is no connection to the host, which has the model.');
@@ -129,6 +132,11 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       }
       return createPartReader({ source: opened, digest: wire.digest, store: await openStore() });
     })();
+    function remote(): ByteSource | undefined {
+      const { openUrl } = options;
+      if (origin.kind !== 'url' || !openUrl || !hostSource) return hostSource;
+      return createUrlSource(() => openUrl(origin.url), hostSource);
+    }
     // Whoever prepares finds the failure; until then it is nobody's.
     reader.catch(() => undefined);
     model = { wire, catalogue, reader, ...(hostSource && { hostSource }) };
