@@ -1,6 +1,7 @@
 import { css, html, LitElement, type TemplateResult } from 'lit';
 import { customElement, property, state } from 'lit/decorators.js';
 import { copyText } from '../clipboard.ts';
+import { ask } from '../events.ts';
 import { copyIcon } from '../icons.ts';
 import { shared } from '../styles/shared.ts';
 
@@ -25,11 +26,12 @@ export class CopyButton extends LitElement {
   @state() private said: 'Copied' | 'Not allowed' | undefined;
 
   protected override render(): TemplateResult {
-    return html`<button @click=${this.#copy}>${copyIcon} <span role="status">${this.said ?? this.label}</span></button>`;
+    return html`<button @click=${this.#copy}>${copyIcon} ${this.said ?? this.label}</button>`;
   }
 
   readonly #copy = async (): Promise<void> => {
     this.said = (await copyText(this.text)) ? 'Copied' : 'Not allowed';
+    ask(this, 'announce', `${this.said}.`);
     setTimeout(() => {
       this.said = undefined;
     }, SAID_MS);

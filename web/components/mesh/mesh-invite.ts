@@ -24,7 +24,7 @@ export class MeshInvite extends LitElement {
     css`
       .way {
         display: grid;
-        grid-template-columns: minmax(7.5rem, 10rem) minmax(0, 1fr);
+        grid-template-columns: minmax(7rem, 10rem) minmax(9.2rem, 1fr);
         gap: 0.9rem;
         align-items: start;
         margin-bottom: 0.75rem;
