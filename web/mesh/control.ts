@@ -177,6 +177,8 @@ export const ToHostSchema = v.variant('type', [
   v.strictObject({
     type: v.literal('stats'),
     ...{ weights: natural, kv: natural, scratch: natural, tokens: natural },
+    /** Bytes over all links of the device, since it joined. */
+    ...{ sent: natural, received: natural },
     /** Of the last batch, in microseconds: computing, and waiting for others. */
     ...{ position: natural, batchSize: natural, execUs: natural, syncUs: natural },
   }),

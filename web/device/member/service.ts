@@ -22,7 +22,7 @@ import type { ShardStore } from '../store/store.ts';
 import type { StreamingPartReader } from '../store/types.ts';
 import { createTurns } from '../turns.ts';
 import { createHostSource, type HostSource } from './host-source.ts';
-import { BulkSlot, bulkAssembler, decodeKv, encodeKv, type KvBlock } from './kv-copy.ts';
+import { BulkSlot, bulkAssembler, decodeKv, encodeKv, KV_HEADER_BYTES, type KvBlock } from './kv-copy.ts';
 import { type Held, type RunStats, type StageRun, startStageRun } from './stage-run.ts';
 import { createUrlSource } from './url-source.ts';
 import { fromWireModel } from './wire-model.ts';
@@ -84,6 +84,8 @@ interface Prepared {
   assignment: Assignment;
   /** Devices that KV goes to or comes from. */
   kvPeers: Set<number>;
+  /** Bytes of KV that have come of a copy that is under way, by sender. */
+  received: Map<number, number>;
   controller: AbortController;
   ready: Promise<LoadedChange | undefined>;
   kv: KvBlock[];
@@ -108,6 +110,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   let held: Held | undefined;
   let loading: MemberStatus['progress'];
   let reportedTokens = 0;
+  /** Bytes over links that are closed. */
+  const carriedBefore = { sent: 0, received: 0 };
   /** Of the last batch under an earlier assignment. */
   let earlier: Readonly<RunStats> | undefined;
 
@@ -184,6 +188,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       controller,
       kv: [],
       kvPeers: new Set(),
+      received: new Map(),
       ready: load(assignment, controller.signal),
     };
     prepared = mine;
@@ -257,7 +262,12 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     ending.controller.abort(new DOMException('The host cancelled it.', 'AbortError'));
     ending.ready.then(
       (change) => {
-        if (backend === device) for (const tile of change?.added ?? []) device?.dropTile(tile);
+        if (backend !== device) return;
+        for (const tile of change?.added ?? []) device?.dropTile(tile);
+        if (executor || prepared) return;
+        // It was made for this assignment alone.
+        device?.destroy();
+        backend = undefined;
       },
       () => undefined,
     );
@@ -320,17 +330,18 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
 
   async function sendKv({ epoch: wanted, to, heads, range: [from, until] }: Extract<ToDevice, { type: 'send-kv' }>) {
     const link = peers.get(to);
-    prepared?.kvPeers.add(to);
+    if (prepared?.assignment.epoch !== wanted) throw new MeshError('closed', `Epoch ${wanted} is not prepared here.`);
+    const { kvPeers, controller } = prepared;
+    const { signal } = controller;
+    kvPeers.add(to);
     if (!link || !backend) throw new MeshError('lost', `KV cannot be sent from device ${self} to device ${to}.`, to);
     for (const [i, { layer, kvHead }] of heads.entries()) {
+      signal.throwIfAborted();
       const slice = await backend.readKv(layer, kvHead, from, until);
       const bytes = encodeKv({ layer, kvHead, from, slice, following: heads.length - 1 - i });
-      await link.sendBulk({ epoch: wanted, slot: BulkSlot.kv, transfer: i }, bytes);
+      await link.sendBulk({ epoch: wanted, slot: BulkSlot.kv, transfer: i }, bytes, signal);
     }
   }
-
-  /** Bytes of the copies under way, by sender. */
-  const received = new Map<number, number>();
 
   function takeBulk(peer: number) {
     return bulkAssembler((slot, wanted, transfer, bytes) => {
@@ -340,9 +351,10 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       }
       if (slot !== BulkSlot.kv || prepared?.assignment.epoch !== wanted || !model) return;
       const block = decodeKv(bytes, model.catalogue.hyper.headDim);
-      prepared.kv.push(block);
-      prepared.kvPeers.add(peer);
-      const sum = (received.get(peer) ?? 0) + bytes.length;
+      const { kv, kvPeers, received } = prepared;
+      kv.push(block);
+      kvPeers.add(peer);
+      const sum = (received.get(peer) ?? 0) + bytes.length - KV_HEADER_BYTES;
       received.set(peer, sum);
       if (block.following > 0) return;
       received.delete(peer);
@@ -368,7 +380,10 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   function sendStats(): void {
     reportedTokens = run?.stats.tokens ?? 0;
     const { position = 0, batchSize = 0, execUs = 0, syncUs = 0, tokens = 0 } = run?.stats ?? {};
-    tell({ type: 'stats', ...totals(), tokens: tokensBefore + tokens, position, batchSize, execUs, syncUs });
+    const carried = { ...carriedBefore };
+    for (const link of peers.values()) addBytes(carried, link);
+    const all = tokensBefore + tokens;
+    tell({ type: 'stats', ...totals(), ...carried, tokens: all, position, batchSize, execUs, syncUs });
   }
 
   async function profile({ id, layers }: Extract<ToDevice, { type: 'profile' }>): Promise<void> {
@@ -404,7 +419,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
         break;
       case 'unload':
         cancel();
-        void turns.take(unload);
+        void turns.take(unload).then(sendStats);
         break;
       case 'unreadable':
         model?.hostSource?.fail(message.transfer, new ModelError(message.code, message.message));
@@ -457,6 +472,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       peers.set(link.peer, link);
       link.onClosed((failure) => {
         if (peers.get(link.peer) === link) peers.delete(link.peer);
+        addBytes(carriedBefore, link);
         // KV that was on its way is lost, and nobody else can tell.
         if (prepared && needsLinkTo(link.peer, prepared)) refuse(prepared.assignment.epoch, failure);
       });
@@ -489,6 +505,11 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       await turns.take(unload);
     },
   };
+}
+
+function addBytes(sum: { sent: number; received: number }, { stats }: Link): void {
+  sum.sent += stats.bytesSent;
+  sum.received += stats.bytesReceived;
 }
 
 /** Whether a change that is being prepared breaks with the link to a device. */

@@ -2,7 +2,7 @@
 import type { DeviceStatus } from '../../api.ts';
 import type { RosterEntry } from '../engine-types.ts';
 import type { Session } from '../session.ts';
-import type { MeshDevice } from './devices.ts';
+import type { DeviceStats, MeshDevice } from './devices.ts';
 import { type Hub, OWN } from './hub.ts';
 import { devicesOf } from './layout.ts';
 
@@ -35,7 +35,7 @@ function statusOf(
   device: MeshDevice | undefined,
   entry: RosterEntry | undefined,
   member: boolean,
-  { session, computing, browser }: StatusParts,
+  { hub, session, computing, browser }: StatusParts,
 ): DeviceStatus {
   const self = index === OWN;
   const { about, stats, progress } = device ?? {};
@@ -74,8 +74,19 @@ function statusOf(
     kvBytes: kv,
     link: self ? 'self' : kind === 'relay' ? 'relay' : 'webrtc',
     rttMs: self ? 0 : (entry?.rttMs ?? 0),
-    bytesSent: self ? 0 : (device?.link.stats.bytesSent ?? 0),
-    bytesReceived: self ? 0 : (device?.link.stats.bytesReceived ?? 0),
+    ...bytesOf(index, hub, stats),
     tokens: self && session ? session.tokens : (stats?.tokens ?? 0),
+    ...(progress && { loaded: progress.stored + progress.fetched, total: progress.total }),
   };
+}
+
+/** Bytes over all links of a device: as it says itself, and before it has, those of its link to the host. */
+function bytesOf(index: number, { devices }: Hub, stats: DeviceStats | undefined) {
+  if (index === OWN) {
+    const links = devices.all().flatMap(({ index: other, link }) => (other === OWN ? [] : [link.stats]));
+    const sum = (of: 'bytesSent' | 'bytesReceived') => links.reduce((total, link) => total + link[of], 0);
+    return { bytesSent: sum('bytesSent'), bytesReceived: sum('bytesReceived') };
+  }
+  const { bytesSent = 0, bytesReceived = 0 } = devices.get(index)?.link.stats ?? {};
+  return { bytesSent: stats?.sent ?? bytesReceived, bytesReceived: stats?.received ?? bytesSent };
 }

@@ -97,6 +97,8 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
         onChange(index);
         break;
       case 'progress':
+        // What is left of a preparation that was cancelled says nothing.
+        if (!isAwaited(index, `prepared ${message.epoch}`)) break;
         device.progress = message;
         onChange(index);
         break;
@@ -131,6 +133,17 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
     }
   }
 
+  const isAwaited = (index: number, key: string): boolean =>
+    [...(waiting.get(index) ?? [])].some((entry) => entry.key === key);
+
+  /** Nobody waits any more for what was asked in an epoch, and the device will not answer. */
+  function forget(device: MeshDevice, epoch: number): void {
+    device.progress = undefined;
+    for (const entry of waiting.get(device.index) ?? []) {
+      if (entry.key.split(' ')[1] === String(epoch)) entry.reject(new MeshError('closed', 'The host cancelled it.'));
+    }
+  }
+
   function settle(index: number, key: string, bytes: number): void {
     for (const entry of waiting.get(index) ?? []) if (entry.key === key) entry.resolve(bytes);
   }
@@ -138,6 +151,8 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
   /** A refusal of an epoch ends everything that is asked of it, at whichever device. */
   function refuse(index: number, refused: Extract<ToHost, { type: 'refused' }>): void {
     const { epoch, code, message, device = index } = refused;
+    const refusing = devices.get(index);
+    if (refusing) refusing.progress = undefined;
     // The host's own device speaks for itself.
     const error = new MeshError(code, index === 0 ? message : `Device ${index}: ${message}`, device);
     for (const entries of waiting.values()) {
@@ -219,6 +234,7 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
     send(index, message) {
       const device = devices.get(index);
       if (!device) throw new MeshError('lost', `Device ${index} is gone.`, index);
+      if (message.type === 'cancel') forget(device, message.epoch);
       device.link.sendControl(message);
     },
     request(index, message, { at = index, ...answer }, signal) {
