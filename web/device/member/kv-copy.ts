@@ -17,16 +17,17 @@ export interface KvBlock {
 }
 
 const HEADER_WORDS = 5;
-const HEADER_BYTES = 4 * HEADER_WORDS;
+/** Bytes of a block that are no KV. */
+export const KV_HEADER_BYTES = 4 * HEADER_WORDS;
 /** No single head's KV of one transfer may be longer than this. */
 const MAX_KV_BYTES = 512 * 1024 * 1024;
 
 /** u32: layer, KV head, first position, positions, blocks that follow; then K scales, V scales (f32 each), K, V (i16). */
 export function encodeKv({ layer, kvHead, from, slice, following }: KvBlock): Uint8Array {
   const positions = slice.kScales.length;
-  const out = new Uint8Array(HEADER_BYTES + 8 * positions + slice.k.byteLength + slice.v.byteLength);
+  const out = new Uint8Array(KV_HEADER_BYTES + 8 * positions + slice.k.byteLength + slice.v.byteLength);
   new Uint32Array(out.buffer, 0, HEADER_WORDS).set([layer, kvHead, from, positions, following]);
-  let at = HEADER_BYTES;
+  let at = KV_HEADER_BYTES;
   for (const part of [slice.kScales, slice.vScales, slice.k, slice.v]) {
     out.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), at);
     at += part.byteLength;
@@ -36,14 +37,14 @@ export function encodeKv({ layer, kvHead, from, slice, following }: KvBlock): Ui
 
 /** Throws FrameError for bytes that do not fit `headDim`. */
 export function decodeKv(bytes: Uint8Array, headDim: number): KvBlock {
-  if (bytes.length < HEADER_BYTES) throw new FrameError('KV without a header');
+  if (bytes.length < KV_HEADER_BYTES) throw new FrameError('KV without a header');
   const { buffer } = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
   const base = bytes.byteOffset % 4 === 0 ? bytes.byteOffset : 0;
   const [layer, kvHead, from, positions, following] = new Uint32Array(buffer, base, HEADER_WORDS);
-  if (bytes.length !== HEADER_BYTES + positions * (8 + 4 * headDim)) throw new FrameError('KV of the wrong length');
-  const scales = (index: number) => new Float32Array(buffer, base + HEADER_BYTES + 4 * positions * index, positions);
+  if (bytes.length !== KV_HEADER_BYTES + positions * (8 + 4 * headDim)) throw new FrameError('KV of the wrong length');
+  const scales = (index: number) => new Float32Array(buffer, base + KV_HEADER_BYTES + 4 * positions * index, positions);
   const values = (index: number) =>
-    new Int16Array(buffer, base + HEADER_BYTES + 8 * positions + 2 * positions * headDim * index, positions * headDim);
+    new Int16Array(buffer, base + KV_HEADER_BYTES + 8 * positions + 2 * positions * headDim * index, positions * headDim);
   return {
     layer,
     kvHead,
@@ -55,11 +56,16 @@ export function decodeKv(bytes: Uint8Array, headDim: number): KvBlock {
 
 /** Puts the pieces of bulk transfers together; `take` gets each that is whole. */
 export function bulkAssembler(take: (slot: number, epoch: number, transfer: number, bytes: Uint8Array) => void) {
-  const open = new Map<string, { bytes: Uint8Array; filled: number }>();
+  const open = new Map<string, { slot: number; epoch: number; bytes: Uint8Array; filled: number }>();
   return (piece: BulkPiece): void => {
     const key = `${piece.epoch} ${piece.slot} ${piece.transfer}`;
     if (piece.total > MAX_KV_BYTES) throw new FrameError('a transfer that is too long');
-    const known = open.get(key) ?? { bytes: new Uint8Array(piece.total), filled: 0 };
+    const known = open.get(key) ?? {
+      slot: piece.slot,
+      epoch: piece.epoch,
+      bytes: new Uint8Array(piece.total),
+      filled: 0,
+    };
     if (piece.total !== known.bytes.length || piece.offset !== known.filled)
       throw new FrameError('bulk out of its order');
     known.bytes.set(piece.bytes, piece.offset);
@@ -69,6 +75,8 @@ export function bulkAssembler(take: (slot: number, epoch: number, transfer: numb
       return;
     }
     open.delete(key);
+    // What was broken off in an earlier epoch is never finished.
+    for (const [other, { slot, epoch }] of open) if (slot === piece.slot && epoch !== piece.epoch) open.delete(other);
     take(piece.slot, piece.epoch, piece.transfer, known.bytes);
   };
 }

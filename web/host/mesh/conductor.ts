@@ -97,6 +97,8 @@ export function createConductor(options: ConductorOptions): Conductor {
   let filled = 0;
   /** Lowest position written since a copy began. */
   let writtenFrom = Number.POSITIVE_INFINITY;
+  /** The last pass that had candidates, and who holds its logits. */
+  let answered: { ids: Uint32Array; position: number; by: MeshRunner } | undefined;
 
   const running = (): MeshRunner => {
     if (broken) throw broken;
@@ -117,7 +119,20 @@ export function createConductor(options: ConductorOptions): Conductor {
     writtenFrom = Math.min(writtenFrom, position);
     const result = await running().forward(ids, position, want);
     filled = position + ids.length;
+    if (want) answered = { ids: ids.slice(), position, by: running() };
     onForward?.(position, ids.length);
+    return result;
+  }
+
+  /** After a change of plan the logits are gone: the last tokens are computed again, which leaves the KV as it is. */
+  async function again(want: Want): Promise<Forwarded> {
+    const current = running();
+    if (!answered || answered.by === current) return current.again(want);
+    const { ids, position } = answered;
+    const skipped = want.positions === 'last' ? ids.length - 1 : 0;
+    writtenFrom = Math.min(writtenFrom, position + skipped);
+    const result = await current.forward(ids.subarray(skipped), position + skipped, want);
+    answered.by = current;
     return result;
   }
 
@@ -134,6 +149,7 @@ export function createConductor(options: ConductorOptions): Conductor {
     writtenFrom = Math.min(writtenFrom, point.position);
     const switched = await within(ids.subarray(at, at + 1), wantIf(at === ids.length - 1));
     filled = point.position + 1;
+    if (want) answered = { ids: ids.slice(at, at + 1), position: point.position, by: running() };
     onForward?.(point.position, 1);
     const after = await pass(ids.subarray(at + 1), point.position + 1, want);
     const { full } = after.full ? after : switched;
@@ -158,7 +174,7 @@ export function createConductor(options: ConductorOptions): Conductor {
         await due.now();
         return pass(ids, position, want);
       }),
-    again: (want) => turns.take(() => running().again(want)),
+    again: (want) => turns.take(() => again(want)),
   };
 
   function assignmentOf(device: number, next: Plan): Assignment {
