@@ -44,7 +44,11 @@ export function decodeKv(bytes: Uint8Array, headDim: number): KvBlock {
   if (bytes.length !== KV_HEADER_BYTES + positions * (8 + 4 * headDim)) throw new FrameError('KV of the wrong length');
   const scales = (index: number) => new Float32Array(buffer, base + KV_HEADER_BYTES + 4 * positions * index, positions);
   const values = (index: number) =>
-    new Int16Array(buffer, base + KV_HEADER_BYTES + 8 * positions + 2 * positions * headDim * index, positions * headDim);
+    new Int16Array(
+      buffer,
+      base + KV_HEADER_BYTES + 8 * positions + 2 * positions * headDim * index,
+      positions * headDim,
+    );
   return {
     layer,
     kvHead,

@@ -215,20 +215,20 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
     },
     profile(index, layers) {
       const device = devices.get(index);
-      if (!device) return Promise.resolve(undefined);
+      if (!device || device.link.failure) return Promise.resolve(undefined);
+      const { link } = device;
       return new Promise((resolve) => {
         const id = nextProfile++;
+        const forget = link.onClosed(() => done(undefined));
+        const timer = setTimeout(() => done(undefined), PROFILE_MS);
         const done = (profile: DeviceProfile | undefined) => {
           clearTimeout(timer);
           forget();
           profiling.delete(id);
           resolve(profile);
         };
-        const timer = setTimeout(() => done(undefined), PROFILE_MS);
         profiling.set(id, { index, resolve: done });
-        let forget = () => {};
-        forget = device.link.onClosed(() => done(undefined));
-        if (profiling.has(id)) device.link.sendControl({ type: 'profile', id, layers } satisfies ToDevice);
+        link.sendControl({ type: 'profile', id, layers } satisfies ToDevice);
       });
     },
     send(index, message) {
