@@ -83,7 +83,7 @@ function setUp(faults: { wasm?: Faults; webgpu?: Faults } = {}, ports: Partial<E
     engine.load({
       place: { name: MODEL },
       backend: 'wasm',
-      emulation: { defaultLimits: false, noWebGpu: false, slowdown: 1 },
+      emulation: { defaultLimits: false, noWebGpu: false, slowdown: 1, delayMs: 0, noRtc: false },
       ...request,
     });
   const answer = () => engine.generate(1, { ids, maxTokens: greedy.length });
