@@ -325,6 +325,36 @@ describe('when', () => {
     await expectMemory(session);
   });
 
+  test('a position is named for layers that move', async () => {
+    const { session, along } = await open('1@2*1:1@2');
+    await along.step();
+    const position = along.at + 2;
+    const move = { from: 0, to: 1, layers: 1 };
+    await expect(session.moves.migrate({ ...move, exact: { position, layer: 1 } })).rejects.toThrow(/at layer 0/);
+    const { report, done } = session.moves.begin({ ...move, exact: { position, layer: 0 } });
+    await vi.waitFor(() => expect(report.state).toBe('copying'));
+    await along.step(2);
+    expect(planOf(session).stages[0].layers).toEqual([0, 2]);
+    await along.step();
+    expect(await done).toMatchObject({ state: 'committed', position });
+    expect(planOf(session).stages[0].layers).toEqual([0, 1]);
+    await along.step(3);
+    await expectMemory(session);
+  });
+
+  test('the named position lies in the middle of a batch', async () => {
+    const { session, along } = await open('2:3:3');
+    await along.step();
+    for (const layer of [0, 2]) {
+      const position = along.at + 2;
+      const { report, done } = session.moves.begin({ from: 1, to: 2, kind: 1, exact: { position, layer } });
+      await vi.waitFor(() => expect(report.state).toBe('copying'));
+      await along.step(5);
+      expect(await done).toMatchObject({ state: 'committed', position });
+    }
+    await along.step();
+  });
+
   test('candidates are asked for again after the plan has changed', async () => {
     const { session, along } = await open('2:3:3');
     await along.step();

@@ -357,7 +357,10 @@ export function createConductor(options: ConductorOptions): Conductor {
       const mine: Appointment = {
         point,
         now: () => settled(() => finish(filled)),
-        within: (id, want) => settled(() => switchWithin(next, point, finish, id, want)),
+        within: (id, want) =>
+          settled(() =>
+            point.layer === 0 ? switchBefore(point, finish, id, want) : switchWithin(next, point, finish, id, want),
+          ),
       };
       const abort = () => {
         if (appointment !== mine) return;
@@ -367,6 +370,17 @@ export function createConductor(options: ConductorOptions): Conductor {
       signal?.addEventListener('abort', abort);
       appointment = mine;
     });
+  }
+
+  /** Nothing of the token has been computed yet, so that layers and whole devices can change too. */
+  async function switchBefore(
+    { position }: SwitchPoint,
+    finish: (end: number) => Promise<void>,
+    id: Uint32Array,
+    want: Want | undefined,
+  ): Promise<Forwarded> {
+    await finish(position);
+    return running().forward(id, position, want);
   }
 
   /** The old plan's members stop before the layer and keep the residual; the new plan's go on from there. */
@@ -448,12 +462,13 @@ interface Appointment {
   within(id: Uint32Array, want: Want | undefined): Promise<Forwarded>;
 }
 
-/** Within a token only shares can change: the residual that is held belongs to a stage and its members. */
+/** In the middle of a token only shares can change: the residual that is held belongs to a stage and its members. */
 function checkExact(plan: Plan | undefined, next: Plan, { layer }: SwitchPoint): void {
   const outline = (of: Plan) =>
     JSON.stringify(of.stages.map(({ layers, members }) => [layers, members.map(({ device }) => device)]));
-  if (!plan || outline(plan) !== outline(next)) {
-    throw new MeshError('refused', 'Within a token only heads and FFN columns can move, not layers or whole devices.');
+  if (!plan || (layer > 0 && outline(plan) !== outline(next))) {
+    const text = 'In the middle of a token only heads and FFN columns can move. Layers and devices change at layer 0.';
+    throw new MeshError('refused', text);
   }
   if (!plan.stages.some(({ layers }) => layer >= layers[0] && layer < layers[1])) {
     throw new MeshError('refused', `The model has no layer ${layer}.`);
