@@ -2,6 +2,8 @@
 import fc from 'fast-check';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Migration, MoveReport, Plan } from '../../../web/api.ts';
+import { openDatabase } from '../../../web/device/store/database.ts';
+import { openShardStore } from '../../../web/device/store/store.ts';
 import { sizesOf } from '../../../web/host/mesh/layout.ts';
 import type { Session } from '../../../web/host/session.ts';
 import { changeBytes, diffPlans } from '../../../web/plan/diff.ts';
@@ -10,6 +12,7 @@ import { checkPlan } from '../../../web/plan/inspect.ts';
 import { count } from '../../../web/plan/ranges.ts';
 import { type MeshPlay, type PlayedMesh, playMesh } from '../../support/mesh-in-process.ts';
 import { type Course, course, type Walk, walk } from '../../support/walk.ts';
+import { freshIndexedDb } from '../store/support.ts';
 
 const NAME = 'tiny-llama.Q4_0';
 /** Up to the first step at which two tokens of the greedy text are nearly equal. */
@@ -535,6 +538,34 @@ test('no member ever holds more than its old and its new share', async () => {
     expect(held.size).toBe(2);
     await along.step();
   }
+});
+
+test('a disk that fills while a share is fetched costs a note, not the move', async () => {
+  freshIndexedDb();
+  const notes: string[] = [];
+  const real = openDatabase('edgevisor-shards');
+  let full = false;
+  const store = await openShardStore({
+    onNote: (note) => notes.push(note),
+    database: (mode, work) =>
+      full && mode === 'readwrite'
+        ? Promise.reject(new DOMException('no room', 'QuotaExceededError'))
+        : real(mode, work),
+  });
+  mesh = playMesh({ model: text.model });
+  await mesh.join(1);
+  await mesh.join(2, { openStore: async () => store });
+  const session = await mesh.load({ ratios: '2:3:3', wire: 'f32', verify: true });
+  const along = walk(text, session);
+  await along.step();
+  await store?.flush();
+  expect(notes).toEqual([]);
+  full = true;
+  await moveAlong(session, along, { from: 1, to: 2, kind: 3, heads: 2, ffn: 96 });
+  await store?.flush();
+  expect(notes).toEqual([expect.stringMatching(/no more room/)]);
+  await along.step();
+  await expectMemory(session);
 });
 
 test('any legal moves in any order keep the cover exact and the text', async () => {
