@@ -9,30 +9,29 @@
 @group(0) @binding(4) var<storage, read_write> act: array<vec4<i32>>;
 //#include quantize_block
 
-var<workgroup> squares: array<f32, ROW_THREADS>;
+var<workgroup> squares: array<vec4<f32>, ROW_THREADS / 4u>;
 
 @compute @workgroup_size(ROW_THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let base = (step.first + workgroup.x) * (DIM / 4u);
-  var square = 0.0;
-  for (var block = thread; block < DIM / 32u; block += ROW_THREADS) {
-    for (var i = 0u; i < 8u; i++) {
-      let at = base + block * 8u + i;
-      var v = residual[at];
+  var square = vec4<f32>();
+  for (var i = thread; i < DIM / 4u; i += ROW_THREADS) {
+    var v = residual[base + i];
 //#if ADD
-      v += partial_sums[at];
-      residual[at] = v;
+    v += partial_sums[base + i];
+    residual[base + i] = v;
 //#endif
-      square += dot(v, v);
-    }
+    square += v * v;
   }
-  squares[thread] = square;
+  squares[thread / 4u][thread % 4u] = dot(square, vec4<f32>(1.0));
+  // Other invocations of this workgroup read the sums that this one has stored.
+  storageBarrier();
   workgroupBarrier();
-  var total = 0.0;
-  for (var i = 0u; i < ROW_THREADS; i++) {
+  var total = vec4<f32>();
+  for (var i = 0u; i < ROW_THREADS / 4u; i++) {
     total += squares[i];
   }
-  let factor = 1.0 / sqrt(total / f32(DIM) + EPSILON);
+  let factor = 1.0 / sqrt(dot(total, vec4<f32>(1.0)) / f32(DIM) + EPSILON);
   for (var block = thread; block < DIM / 32u; block += ROW_THREADS) {
     let w = block * 8u;
     let at = base + w;

@@ -1,5 +1,6 @@
 // After the q, k, v products: biases, norms of heads, rotation; q is scaled for the scores, k and v go to the cache as
 // 16-bit integers with one scale a vector. One workgroup a head and token: first the q heads, then k's, then v's.
+// An invocation takes pairs of values; for k and q, those that rotate together.
 //#include step
 @group(0) @binding(0) var<uniform> step: Step;
 // (q heads, KV heads, -, -), then the KV head of every q head.
@@ -14,24 +15,29 @@
 @group(0) @binding(6) var<storage, read_write> cache: array<u32>;
 @group(0) @binding(7) var<storage, read_write> cache_scales: array<f32>;
 
-var<workgroup> values: array<f32, HEAD_DIM>;
-var<workgroup> rotated: array<f32, HEAD_DIM>;
+const PAIRS_OF_HEAD: u32 = HEAD_DIM / 2u;
+const ROPE_PAIRS: u32 = ROPE_DIMS / 2u;
 
-fn rotate(i: u32, position: u32) -> f32 {
-  if i >= ROPE_DIMS {
-    return values[i];
+var<workgroup> values: array<f32, HEAD_DIM>;
+var<workgroup> reduced: array<f32, HEAD_THREADS>;
+
+// Places of the two values of a pair: the rotated pairs first, then the values that pass through.
+fn places(pair: u32) -> vec2<u32> {
+//#if !ADJACENT
+  if pair < ROPE_PAIRS {
+    return vec2<u32>(pair, pair + ROPE_PAIRS);
   }
-//#if PAIRS
-  let r = rotations[position * (ROPE_DIMS / 2u) + i / 2u];
-  let first = (i & 1u) == 0u;
-  let other = values[i ^ 1u];
-//#else
-  let half = ROPE_DIMS / 2u;
-  let first = i < half;
-  let r = rotations[position * half + select(i - half, i, first)];
-  let other = values[select(i - half, i + half, first)];
 //#endif
-  return values[i] * r.x + select(other, -other, first) * r.y;
+  return vec2<u32>(2u * pair, 2u * pair + 1u);
+}
+
+fn load(head: u32, base: u32, at: vec2<u32>) -> vec2<f32> {
+  var v = vec2<f32>(projected[base + at.x], projected[base + at.y]);
+//#if BIAS
+  let bias = BIAS_AT + head * HEAD_DIM;
+  v += vec2<f32>(vectors[bias + at.x], vectors[bias + at.y]);
+//#endif
+  return v;
 }
 
 @compute @workgroup_size(HEAD_THREADS)
@@ -44,51 +50,58 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let is_q = head < q_heads;
   let is_v = head >= q_heads + kv_heads;
   let base = (token * (q_heads + 2u * kv_heads) + head) * HEAD_DIM;
-  for (var i = thread; i < HEAD_DIM; i += HEAD_THREADS) {
-    var v = projected[base + i];
-//#if BIAS
-    v += vectors[BIAS_AT + head * HEAD_DIM + i];
-//#endif
-    values[i] = v;
-  }
-  workgroupBarrier();
 //#if QK_NORM
   var square = 0.0;
-  for (var i = 0u; i < HEAD_DIM; i++) {
-    square += values[i] * values[i];
+  for (var pair = thread; pair < PAIRS_OF_HEAD; pair += HEAD_THREADS) {
+    let v = load(head, base, places(pair));
+    square += dot(v, v);
+  }
+  reduced[thread] = square;
+  workgroupBarrier();
+  square = 0.0;
+  for (var i = 0u; i < HEAD_THREADS; i++) {
+    square += reduced[i];
   }
   let factor = 1.0 / sqrt(square / f32(HEAD_DIM) + EPSILON);
-  workgroupBarrier();
-  if !is_v {
-    for (var i = thread; i < HEAD_DIM; i += HEAD_THREADS) {
-      values[i] = values[i] * factor * vectors[select(HEAD_DIM, 0u, is_q) + i];
-    }
-  }
+  let weight = select(HEAD_DIM, 0u, is_q);
   workgroupBarrier();
 //#endif
-  for (var i = thread; i < HEAD_DIM; i += HEAD_THREADS) {
-    if is_v {
-      rotated[i] = values[i];
-    } else if is_q {
-      queries[(token * q_heads + head) * HEAD_DIM + i] = rotate(i, position) * QUERY_SCALE;
-    } else {
-      rotated[i] = rotate(i, position);
+  var largest = 0.0;
+  for (var pair = thread; pair < PAIRS_OF_HEAD; pair += HEAD_THREADS) {
+    let at = places(pair);
+    var v = load(head, base, at);
+    if !is_v {
+//#if QK_NORM
+      v *= factor * vec2<f32>(vectors[weight + at.x], vectors[weight + at.y]);
+//#endif
+      if pair < ROPE_PAIRS {
+        let r = rotations[position * ROPE_PAIRS + pair];
+        v = vec2<f32>(v.x * r.x - v.y * r.y, v.y * r.x + v.x * r.y);
+      }
     }
+    values[at.x] = v.x;
+    values[at.y] = v.y;
+    largest = max(largest, max(abs(v.x), abs(v.y)));
   }
+  reduced[thread] = largest;
   workgroupBarrier();
   if is_q {
+    let to = (token * q_heads + head) * HEAD_DIM;
+    for (var i = thread; i < HEAD_DIM; i += HEAD_THREADS) {
+      queries[to + i] = values[i] * QUERY_SCALE;
+    }
     return;
   }
-  var largest = 0.0;
-  for (var i = 0u; i < HEAD_DIM; i++) {
-    largest = max(largest, abs(rotated[i]));
+  for (var i = 0u; i < HEAD_THREADS; i++) {
+    largest = max(largest, reduced[i]);
   }
   let inverse = select(32767.0 / largest, 0.0, largest == 0.0);
   // k of all heads, then v of all heads.
   let row = (head - q_heads) * CONTEXT + position;
-  for (var i = thread; i < HEAD_DIM / 2u; i += HEAD_THREADS) {
-    let pair = vec2<i32>(clamp(round(vec2<f32>(rotated[2u * i], rotated[2u * i + 1u]) * inverse), vec2<f32>(-32767.0), vec2<f32>(32767.0)));
-    cache[row * (HEAD_DIM / 2u) + i] = bitcast<u32>((pair.x & 0xffff) | (pair.y << 16u));
+  for (var i = thread; i < PAIRS_OF_HEAD; i += HEAD_THREADS) {
+    let scaled = round(vec2<f32>(values[2u * i], values[2u * i + 1u]) * inverse);
+    let pair = vec2<i32>(clamp(scaled, vec2<f32>(-32767.0), vec2<f32>(32767.0)));
+    cache[row * PAIRS_OF_HEAD + i] = bitcast<u32>((pair.x & 0xffff) | (pair.y * 0x10000));
   }
   if thread == 0u {
     cache_scales[row] = largest / 32767.0;

@@ -56,9 +56,14 @@ fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u3
       var high$g$t = vec4<f32>();
 //#end
 //#end
+//#if LOOPED
+      for (var part = 0u; part < 4u; part++) {
+//#else
+      const part = 0u;
+//#endif
 //#repeat p PARTS
 //#repeat t TOKENS
-      let x$p$t = inputs(token$t, block, $pu);
+      let x$p$t = inputs(token$t, block, part + $pu);
 //#end
 //#repeat g GROUPS
       let part$p$g = load_part(at + group$g, s.row_groups);
@@ -72,6 +77,9 @@ fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u3
 //#end
       at += PART_WORDS * s.row_groups;
 //#end
+//#if LOOPED
+      }
+//#endif
 //#repeat t TOKENS
       let input$t = input_block(token$t, block);
 //#end

@@ -236,9 +236,9 @@ function defaultTuning(software: boolean): Tuning {
   return software
     ? {
         bundle: 16,
-        vector: { groups: 4, slices: 1 },
-        matrix: { groups: 4, tokens: 4, teams: 1 },
-        ...{ rowThreads: 32, headThreads: 16, chunk: 64 },
+        vector: { groups: 2, slices: 1 },
+        matrix: { groups: 2, tokens: 4, teams: 1 },
+        ...{ rowThreads: 32, headThreads: 16, chunk: 256 },
       }
     : {
         bundle: 8,

@@ -147,13 +147,14 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
     ACT_STRIDE: actStride,
     BIAS_AT: hyper.qkNorm ? 2 * hyper.headDim : 0,
     CHUNK: tuning.chunk,
+    FOUR: 4,
     CONTEXT: context,
     DIM: hyper.dim,
     EPSILON: { f32: hyper.normEpsilon },
     HEAD_DIM: hyper.headDim,
-    HEAD_THREADS: tuning.headThreads,
+    HEAD_THREADS: Math.max(tuning.headThreads, hyper.headDim / 8),
     MAX_BATCH: maxBatch,
-    PAIRS: hyper.rope.layout === 'pairs',
+    ADJACENT: hyper.rope.layout === 'pairs',
     QK_NORM: hyper.qkNorm,
     QUERY_SCALE: { f32: 1 / Math.sqrt(hyper.headDim) },
     ROPE_DIMS: hyper.rope.dims,
@@ -162,14 +163,14 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
   };
 }
 
-/** Parts of a block that the product shaders unroll; see weights.wgsl. */
-const BLOCK_PARTS = 4;
-
 function productDefines(operation: Operation, { bundle, vector, matrix }: Tuning): Defines {
   const { groups, tokens, slices, teams } =
     operation === 'matmul' ? { ...matrix, slices: 1 } : { ...vector, tokens: 1, teams: 1 };
+  // Unrolling the parts of a block saves a loop; with several tokens there is enough to do in it, and far more to compile.
+  const looped = operation === 'matmul';
   return {
-    ...{ BUNDLE: bundle, GROUPS: groups, LANES: bundle / groups, PARTS: BLOCK_PARTS, ROWS: GROUP },
+    ...{ LOOPED: looped, PARTS: looped ? 1 : 4 },
+    ...{ BUNDLE: bundle, GROUPS: groups, LANES: bundle / groups, ROWS: GROUP },
     ...{ SLICED: slices > 1, SLICES: slices, TEAMS: teams, TOKENS: tokens },
   };
 }
