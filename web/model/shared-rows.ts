@@ -2,8 +2,8 @@
 import { readRuns } from './sources.ts';
 import type { ByteSource } from './types.ts';
 
-/** What is fetched, and kept, in one piece. */
-const BLOCK_BYTES = 2 ** 20;
+/** Rows are kept in blocks of the file: small, so that little is fetched that nobody wants. */
+const BLOCK_BYTES = 64 * 1024;
 /** Devices that load the same model go through it side by side: this much lets some lag behind the others. */
 const KEPT_BYTES = 64 * 2 ** 20;
 
@@ -15,17 +15,36 @@ export function withSharedRows(source: ByteSource, keptBytes = KEPT_BYTES): Byte
   /** By number, the one used longest ago first. */
   const blocks = new Map<number, Promise<Uint8Array>>();
 
-  function block(index: number): Promise<Uint8Array> {
-    const from = index * BLOCK_BYTES;
-    const bytes = blocks.get(index) ?? source.read(from, Math.min(source.size, from + BLOCK_BYTES));
-    blocks.delete(index);
-    blocks.set(index, bytes);
-    bytes.catch(() => blocks.get(index) === bytes && blocks.delete(index));
+  /** Blocks [from, to), those that lie together and are missing in one fetch. */
+  function fetched(from: number, to: number): Promise<Uint8Array>[] {
+    const wanted: Promise<Uint8Array>[] = [];
+    for (let index = from; index < to; index++) {
+      if (!blocks.has(index)) {
+        let end = index + 1;
+        while (end < to && !blocks.has(end)) end++;
+        fetchRun(index, end);
+      }
+      const bytes = blocks.get(index) as Promise<Uint8Array>;
+      blocks.delete(index);
+      blocks.set(index, bytes);
+      wanted.push(bytes);
+    }
     for (const oldest of blocks.keys()) {
       if (blocks.size * BLOCK_BYTES <= keptBytes) break;
       blocks.delete(oldest);
     }
-    return bytes;
+    return wanted;
+  }
+
+  function fetchRun(from: number, to: number): void {
+    const run = source.read(from * BLOCK_BYTES, Math.min(source.size, to * BLOCK_BYTES));
+    for (let index = from; index < to; index++) {
+      const start = (index - from) * BLOCK_BYTES;
+      // Copies: a view would keep the whole run in memory.
+      const bytes = run.then((all) => all.slice(start, start + BLOCK_BYTES));
+      blocks.set(index, bytes);
+      bytes.catch(() => blocks.get(index) === bytes && blocks.delete(index));
+    }
   }
 
   const rows: ByteSource = {
@@ -34,7 +53,7 @@ export function withSharedRows(source: ByteSource, keptBytes = KEPT_BYTES): Byte
     async read(from, to, signal) {
       const out = new Uint8Array(to - from);
       const first = Math.floor(from / BLOCK_BYTES);
-      const wanted = Array.from({ length: Math.ceil(to / BLOCK_BYTES) - first }, (_, i) => block(first + i));
+      const wanted = fetched(first, Math.ceil(to / BLOCK_BYTES));
       for (const [i, bytes] of (await Promise.all(wanted)).entries()) {
         signal?.throwIfAborted();
         const start = (first + i) * BLOCK_BYTES;

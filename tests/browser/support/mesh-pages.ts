@@ -1,6 +1,6 @@
 /** A host page and contributing pages in one room, in browsers of any kind. */
-import type { Browser, BrowserContext, Page } from '@playwright/test';
-import type { ContributeHandle } from '../../../web/api.ts';
+import type { Browser, BrowserContext, Page, Response } from '@playwright/test';
+import type { ContributeHandle, ContributeStatus } from '../../../web/api.ts';
 import { newSecret } from '../../../web/mesh/secret.ts';
 import { type BrowserName, launch } from '../mesh/browsers.ts';
 import type { TestServer } from './servers.ts';
@@ -11,7 +11,22 @@ export interface MeshPages {
   devices: Page[];
   /** Opens another contributing page. */
   join(options?: DeviceOptions): Promise<Page>;
+  /** Waits until the device of this index is in the room and has said what it offers. */
+  present(index: number): Promise<void>;
+  /** What a page has asked the server's models for, since the last call. */
+  requests(page: Page): ModelRequest[];
   close(): Promise<void>;
+}
+
+/** A request for bytes of a model, from a page or its Workers. */
+export interface ModelRequest {
+  /** `/models/NAME`, or `/models/NAME/strided`. */
+  path: string;
+  /** First byte, and bytes of the answer. */
+  from: number;
+  bytes: number;
+  /** Of columns: bytes of one piece. */
+  piece?: number;
 }
 
 export interface DeviceOptions {
@@ -27,12 +42,19 @@ const FIREFOX_CONTEXT = { colorScheme: null, reducedMotion: null, forcedColors: 
 export async function openMesh(
   browser: Browser,
   server: Pick<TestServer, 'url'>,
-  options: { host?: string; devices: DeviceOptions[] },
+  options: {
+    /** Query of the host page. */
+    host?: string;
+    devices: DeviceOptions[];
+    /** Runs in every page before its own scripts. */
+    init?: () => void;
+  },
 ): Promise<MeshPages> {
   const secret = newSecret();
   const own: Browser[] = [];
   const contexts: BrowserContext[] = [];
   const others = new Map<BrowserName, Browser>();
+  const asked = new Map<Page, ModelRequest[]>();
 
   async function newPage(name: BrowserName | undefined, url: string): Promise<Page> {
     let used = browser;
@@ -45,6 +67,13 @@ export async function openMesh(
     contexts.push(context);
     const page = await context.newPage();
     page.on('pageerror', (error) => console.log(`page: ${error}`));
+    const requests: ModelRequest[] = [];
+    asked.set(page, requests);
+    page.on('response', (response) => {
+      const request = modelRequest(response);
+      if (request) requests.push(request);
+    });
+    if (options.init) await page.addInitScript(options.init);
     await page.goto(url);
     return page;
   }
@@ -65,6 +94,10 @@ export async function openMesh(
       index,
       { timeout: 30_000 },
     );
+    await present(index);
+    return page;
+  }
+  const present = async (index: number): Promise<void> => {
     await host.waitForFunction(
       async (wanted) => {
         const { devices: known } = await window.edgevisor.status();
@@ -73,18 +106,40 @@ export async function openMesh(
       index,
       { timeout: 30_000 },
     );
-    return page;
-  }
+  };
   for (const device of options.devices) await join(device);
 
   return {
-    ...{ secret, host, devices, join },
+    ...{ secret, host, devices, join, present },
+    requests: (page) => asked.get(page)?.splice(0) ?? [],
     async close() {
       for (const context of contexts) await context.close();
       for (const one of own) await one.close();
     },
   };
 }
+
+function modelRequest(response: Response): ModelRequest | undefined {
+  const { pathname, searchParams } = new URL(response.url());
+  if (!pathname.startsWith('/models/') || pathname === '/models/') return undefined;
+  const headers = response.headers();
+  const bytes = Number(headers['content-length'] ?? 0);
+  if (pathname.endsWith('/strided')) {
+    return {
+      path: pathname,
+      from: Number(searchParams.get('offset')),
+      bytes,
+      piece: Number(searchParams.get('length')),
+    };
+  }
+  return { path: pathname, from: Number(/bytes (\d+)/.exec(headers['content-range'] ?? '')?.[1] ?? 0), bytes };
+}
+
+/** Calls of a contributing page's handle. */
+export const contribute = (page: Page, call: 'pause' | 'resume' | 'leave'): Promise<void> =>
+  page.evaluate(async (name) => (window as unknown as { edgevisor: ContributeHandle }).edgevisor[name](), call);
+export const contributeStatus = (page: Page): Promise<ContributeStatus> =>
+  page.evaluate(async () => (window as unknown as { edgevisor: ContributeHandle }).edgevisor.status());
 
 /** Greedy answer to golden ids through the host's handle. */
 export const greedy = (host: Page, ids: number[], maxTokens: number) =>
