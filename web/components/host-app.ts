@@ -34,8 +34,8 @@ const MEDIUM = '(max-width: 71.99rem)';
 
 const TABS = [
   { name: 'settings', label: 'Settings' },
-  { name: 'mesh', label: 'Devices' },
   { name: 'device', label: 'This device' },
+  { name: 'mesh', label: 'Devices' },
 ];
 
 const THEMES: readonly [ThemeChoice, string][] = [

@@ -23,12 +23,13 @@ export class SidePanel extends LitElement {
       [role='tablist'] {
         display: flex;
         gap: 0.25rem;
-        padding: 0 1rem;
+        padding: 0 0.5rem;
         border-bottom: 1px solid var(--line);
       }
 
       [role='tab'] {
-        padding-inline: 0.7rem;
+        padding-inline: 0.55rem;
+        font-size: 0.95rem;
         white-space: nowrap;
         border: 0;
         border-bottom: 2px solid transparent;
