@@ -128,6 +128,17 @@ export function createLayer(shop: Workshop, share: LayerShare, cache: LayerCache
   };
 }
 
+/** Half a layer of which this member has no share: it adds nothing, but keeps its replica of the residual up to date. */
+function nothing({ pipelines, scratch, sizes }: Workshop): LayerCommands['attention'] {
+  const { dim } = sizes.hyper;
+  const group = pipelines.group('merge', [stepSlot(scratch, 0), scratch.residual, scratch.partial]);
+  const merge = pipelines.get('merge');
+  return (recorder, count, add) => {
+    if (add) recorder.dispatch(merge, group, rowWorkgroups(count, dim));
+    recorder.clear(scratch.partial, count * dim * 4);
+  };
+}
+
 function required(share: LayerShare, role: keyof LayerShare['vectors']): Float32Array {
   const vector = share.vectors[role];
   if (!vector) throw new DeviceError('unsupported', `The layer's share came without its ${role}.`);
@@ -147,8 +158,7 @@ function attentionCommands(
   if ((heads * headDim) % BLOCK !== 0) {
     throw new DeviceError('unsupported', `${heads} heads of ${headDim} do not fall on blocks of ${BLOCK} columns.`);
   }
-  const partialBytes = (count: number) => count * dim * 4;
-  if (heads === 0) return (recorder, count) => recorder.clear(scratch.partial, partialBytes(count));
+  if (heads === 0) return nothing(shop);
 
   const norm = normCommand(shop, owner, required(share, 'attentionNorm'), 0);
   const kRow = heads * headDim;
@@ -251,7 +261,7 @@ function ffnCommands(shop: Workshop, owner: Owner, share: LayerShare): LayerComm
   const { dim } = sizes.hyper;
   const { ffn } = share;
   if (ffn % BLOCK !== 0) throw new DeviceError('unsupported', `${ffn} FFN columns do not fall on blocks of ${BLOCK}.`);
-  if (ffn === 0) return (recorder, count) => recorder.clear(scratch.partial, count * dim * 4);
+  if (ffn === 0) return nothing(shop);
 
   const norm = normCommand(shop, owner, required(share, 'ffnNorm'), 0);
   const gateUp = productCommand(
