@@ -33,7 +33,7 @@ export interface LoadInfo {
   bytes: number;
   plan: Plan;
   /** The numbers that a plan cuts: with them a page knows which moves are legal. */
-  shape?: ModelShape;
+  shape: ModelShape;
   /** For people: why this backend, a capped context, a closed cache. One sentence each. */
   notes: string[];
 }
@@ -284,7 +284,7 @@ export interface MeshHandle {
   /** Resolves when the plan holds. Works while text is generated. */
   setRatios(ratios: string): Promise<{ epoch: number; plan: Plan }>;
   /** What `migrate` would make; nothing changes. Rejects with the reason where it would refuse. */
-  previewMove?(move: Migration): Promise<PlanPreview>;
+  previewMove(move: Migration): Promise<PlanPreview>;
   /** Resolves when committed. */
   migrate(move: Migration, options?: { signal?: AbortSignal }): Promise<MoveReport>;
 }

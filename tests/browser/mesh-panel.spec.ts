@@ -1,5 +1,6 @@
 import type { Locator, Page } from '@playwright/test';
 import type { FakeMeshOptions } from './pages/fake-mesh.ts';
+import { type MeshPages, openMesh } from './support/mesh-pages.ts';
 import { namelessControls, overflow, watchFaults } from './support/page-checks.ts';
 import { expect, test } from './support/test.ts';
 
@@ -381,8 +382,8 @@ mesh.describe('ratios', () => {
     await mesh.ratios.fill('2::3');
     await expect(page.getByText('A weight is missing here.')).toBeVisible();
     await expect(page.locator('ratios-field .echo')).toHaveText(/^2:\s:3$/);
-    await mesh.ratios.fill('1:1');
-    await expect(page.getByText('for 2 devices, but 3 devices would compute')).toBeVisible();
+    await mesh.ratios.fill('1:1:1:1');
+    await expect(page.getByText('for 4 devices, but 3 devices would compute')).toBeVisible();
     await mesh.ratios.fill('1:1:1');
     await expect(page.locator('ratios-field .echo')).toHaveCount(0);
     await mesh.change({ failRatios: 'Anna’s phone lacks 12 MB.' });
@@ -397,7 +398,7 @@ mesh.describe('ratios', () => {
       /Equal shares 1:1:1/,
       /By speed 2:3:3/,
       /Pipeline 2\*3\*3/,
-      /All on this device 1:0:0/,
+      /All on this device 1$/,
     ]);
     await chips.getByRole('button', { name: /By speed/ }).click();
     await expect(mesh.ratios).toHaveValue('2:3:3');
@@ -534,5 +535,60 @@ mesh.describe('the panel', () => {
     await expect(tab('Devices')).toHaveAttribute('aria-selected', 'true');
     await page.getByRole('button', { name: /^Devices/ }).click();
     await expect(tab('Devices')).toHaveCount(0);
+  });
+});
+
+mesh.describe('with real devices', () => {
+  let pages: MeshPages | undefined;
+  test.afterEach(async () => {
+    await pages?.close();
+    pages = undefined;
+  });
+
+  test('shares are typed, dragged and moved, and a device is asked for, let in and removed', async ({
+    browser,
+    browserName,
+    server,
+  }) => {
+    test.skip(browserName !== 'chromium', 'Once: what differs between browsers has its tests above.');
+    const lender = { query: 'threads=1&backend=wasm' };
+    pages = await openMesh(browser, server, { devices: [lender, lender] });
+    const { host, devices } = pages;
+    await host.evaluate(() =>
+      window.edgevisor.load({ model: 'tiny-llama.Q4_0', backend: 'wasm', threads: 1, context: 256, ratios: '1' }),
+    );
+    await host.getByRole('button', { name: /^Devices/ }).click();
+    await expect(host.getByRole('list', { name: 'Devices' }).getByRole('listitem')).toHaveCount(3);
+    await expect(host.getByRole('textbox', { name: 'Link that invites devices' })).toHaveValue(/#room=/);
+    await expect(devices[0].getByRole('heading', { name: 'Ready' })).toBeVisible();
+
+    const ratios = host.getByRole('textbox', { name: 'Shares' });
+    await ratios.fill('2:x:3');
+    await expect(host.locator('ratios-field mark')).toHaveText('x');
+    await ratios.fill('1:2:1');
+    await expect(host.getByRole('group', { name: 'Previewed plan' })).toBeVisible();
+    await host.getByRole('button', { name: 'Apply' }).click();
+    const border = host.getByRole('slider', { name: /^FFN of .* Host|^FFN of Host/ });
+    await expect(border).toBeVisible();
+    for (const device of devices) await expect(device.getByRole('heading', { name: 'Lending' })).toBeVisible();
+
+    const before = Number(await border.getAttribute('aria-valuenow'));
+    await border.focus();
+    await host.keyboard.press('ArrowLeft');
+    await expect(host.getByText(/of weights would travel/)).toBeVisible();
+    await host.keyboard.press('Enter');
+    await expect(border).toHaveAttribute('aria-valuenow', String(before - 32));
+    const history = host.getByRole('region', { name: 'History of moves' });
+    await expect(history.getByRole('row').nth(1)).toContainText(/32 FFN columns from Host[\s\S]*done/);
+
+    await host.getByRole('switch', { name: 'Ask me before a device joins' }).check();
+    const third = await devices[0].context().newPage();
+    await third.goto(`${server.url}/?name=Third&threads=1&backend=wasm#room=${pages.secret}`);
+    await expect(third.getByRole('heading', { name: 'Waiting to be let in' })).toBeVisible();
+    await host.getByRole('button', { name: 'Admit Third' }).click();
+    await expect(third.getByRole('heading', { name: 'Ready' })).toBeVisible();
+    await host.getByRole('button', { name: 'Remove Third' }).click();
+    await host.getByRole('button', { name: 'Remove', exact: true }).click();
+    await expect(third.getByRole('heading', { name: 'Removed' })).toBeVisible();
   });
 });

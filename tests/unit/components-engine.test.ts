@@ -5,6 +5,7 @@ import { EngineSession, modelName } from '../../web/components/state/engine-sess
 const INFO: LoadInfo = {
   ...{ model: 'm', architecture: 'llama', layers: 2, context: 64, backend: 'wasm', threads: 1, bytes: 9, notes: [] },
   plan: { epoch: 1, stages: [] },
+  shape: { layers: 2, dim: 64, heads: 2, kvHeads: 1, headDim: 32, ffn: 64, vocab: 64 },
 };
 
 const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));

@@ -160,8 +160,8 @@ describe('suggested ratios', () => {
 
   test('are each offered once, and by speed only where all are measured', () => {
     const devices = (...speeds: number[]) => speeds.map((gmacs, i) => ({ self: i === 0, gmacs }));
-    expect(suggestRatios(devices(8, 8)).map(({ ratios }) => ratios)).toEqual(['1:1', '1*1', '1:0']);
-    expect(suggestRatios(devices(8, 16)).map(({ ratios }) => ratios)).toEqual(['1:1', '1:2', '1*2', '1:0']);
+    expect(suggestRatios(devices(8, 8)).map(({ ratios }) => ratios)).toEqual(['1:1', '1*1', '1']);
+    expect(suggestRatios(devices(8, 16)).map(({ ratios }) => ratios)).toEqual(['1:1', '1:2', '1*2', '1']);
     expect(suggestRatios(devices(8, 0)).map(({ label }) => label)).not.toContain('By speed');
     expect(suggestRatios(devices(8))).toEqual([]);
     expect(

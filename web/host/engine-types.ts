@@ -58,6 +58,7 @@ export interface EngineService {
   /** What the page knows of the devices in the room. */
   setRoster(roster: RosterEntry[]): void;
   previewRatios(ratios: string): Promise<PlanPreview>;
+  previewMove(move: Migration): Promise<PlanPreview>;
   setRatios(ratios: string): Promise<{ epoch: number; plan: Plan }>;
   /** `call` names this move for `abort`. */
   migrate(call: number, move: Migration): Promise<MoveReport>;

@@ -270,6 +270,7 @@ export function createEngine(ports: EnginePorts): EngineService {
       for (const { index } of entries) announce(index);
     },
     previewRatios: async (ratios) => loaded().preview(ratios),
+    previewMove: async (move) => loaded().previewMove(move),
     planRequest,
     setRatios: async (ratios) => loaded().moves.setRatios(ratios),
     async migrate(call, move) {

@@ -104,6 +104,7 @@ export function createMeshHandle({ call, nextCall, emitRoom, noRtc, delayMs }: M
     renameDevice: async (index, name) => inRoom().rename(index, name.trim().slice(0, 64)),
     removeDevice: async (index) => inRoom().remove(index),
     previewRatios: async (ratios) => call((engine) => engine.previewRatios(String(ratios))),
+    previewMove: async (move) => call((engine) => engine.previewMove(move)),
     setRatios: async (ratios) => call((engine) => engine.setRatios(String(ratios))),
     async migrate(move, options) {
       const signal = options?.signal;

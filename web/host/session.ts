@@ -1,5 +1,5 @@
 /** A loaded model: how it comes about, on one device or many, and how it lives on when a device fails. */
-import type { LoadInfo, Plan, PlanPreview } from '../api.ts';
+import type { LoadInfo, Migration, Plan, PlanPreview } from '../api.ts';
 import { DeviceError } from '../device/backend.ts';
 import type { BackendChooser, BackendKind } from '../device/choose-backend.ts';
 import type { MemoryLimit } from '../device/environment.ts';
@@ -11,6 +11,7 @@ import type { MakeBackend, Measurement } from '../device/probe.ts';
 import type { ShardStore } from '../device/store/store.ts';
 import { MeshError } from '../mesh/errors.ts';
 import { RatiosError } from '../plan/ratios.ts';
+import { shapeOf } from '../plan/shape.ts';
 import { contextSize } from './context-size.ts';
 import type { Emit, LoadRequest, ModelPlace } from './engine-types.ts';
 import { createLoop, type Loop } from './generate.ts';
@@ -38,6 +39,7 @@ export interface Session {
   /** The last forward pass, and tokens that have gone through the model since the load. */
   readonly progress: { readonly position: number; readonly batchSize: number; readonly tokens: number };
   preview(ratios: string): PlanPreview;
+  previewMove(move: Migration): PlanPreview;
   close(): Promise<void>;
 }
 
@@ -180,10 +182,12 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     },
     preview: (ratios) =>
       previewOf(model.catalogue, planFor(ratios, hyper, candidates(), (conductor.plan?.epoch ?? 0) + 1), context),
+    previewMove: (move) => previewOf(model.catalogue, moves.foresee(move), context),
     info: {
       model: model.name,
       architecture: hyper.architecture,
       layers: hyper.layers,
+      shape: shapeOf(hyper),
       context,
       bytes: model.file.source.size,
       ...infoOf(conductor.plan ?? first),

@@ -3,6 +3,11 @@ import type { HyperParameters, MatrixRole } from '../model/types.ts';
 /** The numbers of a model that a plan depends on; `HyperParameters` fits. */
 export type ModelShape = Pick<HyperParameters, 'layers' | 'dim' | 'heads' | 'kvHeads' | 'headDim' | 'ffn' | 'vocab'>;
 
+/** A model's shape alone, of anything that has one. */
+export function shapeOf({ layers, dim, heads, kvHeads, headDim, ffn, vocab }: ModelShape): ModelShape {
+  return { layers, dim, heads, kvHeads, headDim, ffn, vocab };
+}
+
 /** Columns of a quantization block, the finest cut of any matrix's columns (`docs/arithmetic.md`). */
 export const BLOCK = 32;
 

@@ -95,7 +95,7 @@ export function installHandle(): EdgeVisor {
   };
   const handle: EdgeVisor = {
     ...{ room: noMesh, setAsk: noMesh, admit: noMesh, refuse: noMesh, renameDevice: noMesh, removeDevice: noMesh },
-    ...{ previewRatios: noMesh, setRatios: noMesh, migrate: noMesh },
+    ...{ previewRatios: noMesh, previewMove: noMesh, setRatios: noMesh, migrate: noMesh },
     version: 'fake',
     ready: Promise.resolve(),
     async models() {
@@ -130,6 +130,7 @@ export function installHandle(): EdgeVisor {
         threads: threads ?? 2,
         bytes: MODEL_BYTES,
         plan: { epoch: 1, stages: [] },
+        shape: { layers: 30, dim: 576, heads: 9, kvHeads: 3, headDim: 64, ffn: 1536, vocab: 49152 },
         notes,
       };
       emit('log', { level: 'info', text: `${name} is loaded.` });

@@ -17,13 +17,13 @@ import type {
   PlanPreview,
   RoomInfo,
 } from '../../../web/api.ts';
+import { planFor } from '../../../web/host/mesh/layout.ts';
+import type { HyperParameters } from '../../../web/model/types.ts';
 import { diffPlans } from '../../../web/plan/diff.ts';
 import { planBytes } from '../../../web/plan/holdings.ts';
 import { applyMove } from '../../../web/plan/moves.ts';
-import { parseRatios } from '../../../web/plan/ratios.ts';
 import type { ModelShape } from '../../../web/plan/shape.ts';
 import { matrixSize } from '../../../web/plan/shape.ts';
-import { makePlan } from '../../../web/plan/split.ts';
 import { installHandle as installFake } from './fake-handle.ts';
 
 export interface FakeMeshOptions {
@@ -118,13 +118,8 @@ export function installHandle(): EdgeVisor {
     return plan;
   };
   const planOf = (ratios: string): Plan => {
-    const parsed = parseRatios(ratios, { devices: devices.length, layers: SHAPE.layers });
-    return makePlan(
-      parsed,
-      SHAPE,
-      devices.map(({ index }) => index),
-      (plan?.epoch ?? 0) + 1,
-    );
+    const computing = devices.filter(({ state }) => state !== 'gone').map(({ index }) => index);
+    return planFor(ratios, SHAPE as HyperParameters, computing, (plan?.epoch ?? 0) + 1);
   };
   const previewOf = (next: Plan): PlanPreview => ({ plan: next, devices: planBytes(next, SHAPE, SIZES) });
   const adopt = (next: Plan): void => {

@@ -213,18 +213,15 @@ export class MeshSession extends EventTarget {
       this.forecast = undefined;
       this.#changed();
     }
-    if (!move || !this.#handle.previewMove) return;
+    if (!move) return;
     const considered = this.#considered;
     this.#forecastTimer = setTimeout(() => void this.#foretell(move, considered), FORECAST_DELAY_MS);
   }
 
   async #foretell(move: Migration, considered: number): Promise<void> {
     try {
-      const [now, then] = await Promise.all([
-        this.#handle.previewMove?.({ moves: [] }),
-        this.#handle.previewMove?.(move),
-      ]);
-      if (considered !== this.#considered || !now || !then) return;
+      const [now, then] = await Promise.all([this.#handle.previewMove({ moves: [] }), this.#handle.previewMove(move)]);
+      if (considered !== this.#considered) return;
       this.forecast = forecastOf(move, now, then);
       this.#changed();
     } catch {

@@ -36,9 +36,8 @@ export function suggestRatios(devices: readonly { self: boolean; gmacs: number }
     { label: 'Equal shares', ratios: devices.map(() => 1).join(':') },
     ...(measured ? [{ label: 'By speed', ratios: bySpeed.join(':') }] : []),
     { label: 'Pipeline', ratios: bySpeed.join('*') },
-    ...(devices.some(({ self }) => self)
-      ? [{ label: 'All on this device', ratios: devices.map(({ self }) => (self ? 1 : 0)).join(':') }]
-      : []),
+    // Ratios for fewer devices are for the first ones, and the host is always first.
+    ...(devices[0]?.self ? [{ label: 'All on this device', ratios: '1' }] : []),
   ];
   return suggestions.filter(({ ratios }, i) => suggestions.findIndex((other) => other.ratios === ratios) === i);
 }

@@ -27,6 +27,8 @@ export interface Moves {
   readonly reports: readonly MoveReport[];
   setRatios(ratios: string, signal?: AbortSignal): Promise<{ epoch: number; plan: Plan }>;
   migrate(move: Migration, signal?: AbortSignal): Promise<MoveReport>;
+  /** The plan that a move would make of the present one; throws HostError (`refused`) where it cannot be. */
+  foresee(move: Migration): Plan;
   /** As `migrate`, with the report as it changes. */
   begin(move: Migration, signal?: AbortSignal): Begun;
   /** Whatever plan `next` makes of the present one, when the turn comes; undefined: nothing to do. */
@@ -138,15 +140,13 @@ export function createMoves({
     return { report, done: Promise.race([turns.take(run), cancelled]) };
   }
 
+  const after = (plan: Plan, move: Migration): Plan | { refused: string } => {
+    const result = applyMove(plan, asMove(move), hyper, limits(plan));
+    return 'plan' in result ? result.plan : result;
+  };
+
   const begin: Moves['begin'] = (move, signal) =>
-    change(
-      (plan) => {
-        const result = applyMove(plan, asMove(move), hyper, limits(plan));
-        return 'plan' in result ? result.plan : result;
-      },
-      { signal, exact: move.exact },
-      move,
-    );
+    change((plan) => after(plan, move), { signal, exact: move.exact }, move);
 
   return {
     reports,
@@ -159,6 +159,11 @@ export function createMoves({
       return { epoch: plan.epoch, plan };
     },
     begin,
+    foresee(move) {
+      const next = after(present(), move);
+      if ('refused' in next) throw new HostError('refused', next.refused);
+      return next;
+    },
     migrate: (move, signal) => begin(move, signal).done,
     async replace(next) {
       if (!next(present())) return;
