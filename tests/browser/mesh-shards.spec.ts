@@ -8,7 +8,7 @@ import { planBytes } from '../../web/plan/holdings.ts';
 import type { Plan } from '../../web/plan/types.ts';
 import { readGolden } from '../support/golden.ts';
 import { DEFAULT_MODEL as DEFAULT_FILE, openModel, repoPath } from '../support/node-model.ts';
-import { greedy, type MeshPages, openMesh } from './support/mesh-pages.ts';
+import { greedy, type MeshPages, openMesh, statusOf } from './support/mesh-pages.ts';
 import { DEFAULT_MODEL, expect, hasDefaultModel, test } from './support/test.ts';
 
 test.skip(
@@ -123,9 +123,7 @@ test.describe('the default model', () => {
     const { host, devices } = mesh;
     const loading = loadAsFile(host, `${DEFAULT_MODEL}.gguf`, '2:3:3');
     // Device 1 has a part of its share.
-    await host.waitForFunction(
-      async () => ((await window.edgevisor.status()).devices.find(({ index }) => index === 1)?.loaded ?? 0) > 4e6,
-    );
+    await expect.poll(async () => (await statusOf(host, 1))?.loaded ?? 0).toBeGreaterThan(4e6);
     await devices[0].reload();
     const { plan } = await loading;
     expect(plan.stages[0].members.map(({ device }) => device)).toEqual([0, 1, 2]);

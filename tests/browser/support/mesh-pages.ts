@@ -1,6 +1,6 @@
 /** A host page and contributing pages in one room, in browsers of any kind. */
-import type { Browser, BrowserContext, Page, Response } from '@playwright/test';
-import type { ContributeHandle, ContributeStatus } from '../../../web/api.ts';
+import { type Browser, type BrowserContext, expect, type Page, type Response } from '@playwright/test';
+import type { ContributeHandle, ContributeStatus, DeviceStatus } from '../../../web/api.ts';
 import { newSecret } from '../../../web/mesh/secret.ts';
 import { type BrowserName, launch } from '../mesh/browsers.ts';
 import type { TestServer } from './servers.ts';
@@ -35,6 +35,9 @@ export interface DeviceOptions {
   /** Default: the test's own browser. */
   browser?: BrowserName;
 }
+
+/** A page that joins is measured first, which a busy machine takes its time for. */
+const ARRIVAL = { timeout: 60_000 };
 
 const FIREFOX_CONTEXT = { colorScheme: null, reducedMotion: null, forcedColors: null, contrast: null } as const;
 
@@ -86,26 +89,13 @@ export async function openMesh(
     const page = await newPage(name, `${server.url}/?${query}#room=${secret}`);
     devices.push(page);
     const index = devices.length;
-    await page.waitForFunction(
-      async (wanted) => {
-        const handle = (window as unknown as { edgevisor?: ContributeHandle }).edgevisor;
-        return handle && (await handle.status()).index === wanted;
-      },
-      index,
-      { timeout: 30_000 },
-    );
+    await expect.poll(async () => (await contributeStatus(page)).index, ARRIVAL).toBe(index);
     await present(index);
     return page;
   }
   const present = async (index: number): Promise<void> => {
-    await host.waitForFunction(
-      async (wanted) => {
-        const { devices: known } = await window.edgevisor.status();
-        return known.some(({ index: one, backend }) => one === wanted && backend !== '');
-      },
-      index,
-      { timeout: 30_000 },
-    );
+    // Not `waitForFunction`: it takes the promise of an async function for the truth.
+    await expect.poll(async () => (await statusOf(host, index))?.backend ?? '', ARRIVAL).not.toBe('');
   };
   for (const device of options.devices) await join(device);
 
@@ -134,6 +124,13 @@ function modelRequest(response: Response): ModelRequest | undefined {
   }
   return { path: pathname, from: Number(/bytes (\d+)/.exec(headers['content-range'] ?? '')?.[1] ?? 0), bytes };
 }
+
+/** What the host says of a device. */
+export const statusOf = (host: Page, index: number): Promise<DeviceStatus | undefined> =>
+  host.evaluate(
+    async (wanted) => (await window.edgevisor.status()).devices.find((device) => device.index === wanted),
+    index,
+  );
 
 /** Calls of a contributing page's handle. */
 export const contribute = (page: Page, call: 'pause' | 'resume' | 'leave'): Promise<void> =>
