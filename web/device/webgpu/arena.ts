@@ -1,6 +1,7 @@
 /**
  * Memory for weights: a few large buffers that tiles are cut from, so that one binding reaches the tiles of a whole product.
  */
+import { DeviceError } from '../backend.ts';
 import { type CheckedDevice, roundUp, STORAGE } from './gpu.ts';
 
 /** Usual size of a chunk, in bytes: large enough that the tiles of a layer mostly share one, small enough to waste little. */
@@ -74,6 +75,12 @@ export function createArena(checked: CheckedDevice): Arena {
   return {
     async allocate(wanted) {
       const bytes = roundUp(wanted, ALIGNMENT);
+      if (bytes > largest) {
+        throw new DeviceError(
+          'memory',
+          `A tile of ${Math.ceil(bytes / 2 ** 20)} MiB is more than this GPU binds at once (${Math.floor(largest / 2 ** 20)} MiB): cut it into smaller ones.`,
+        );
+      }
       const { chunk, at } = take(bytes);
       await chunk.ready;
       return { chunk, at, bytes };
