@@ -154,7 +154,7 @@ test.describe('the plan socket', () => {
   test.skip(({ browserName }) => browserName !== 'chromium', 'the server’s side is the same for every browser');
   let folder: string;
   let path: string;
-  let own: TestServer;
+  let own: TestServer | undefined;
 
   test.beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'plan-e2e-'));
@@ -162,15 +162,15 @@ test.describe('the plan socket', () => {
     own = await startTestServer({ EDGEVISOR_PLAN_SOCKET: path });
   });
   test.afterAll(async () => {
-    await own.close();
-    rmSync(folder, { recursive: true });
+    await own?.close();
+    if (folder) rmSync(folder, { recursive: true });
   });
 
   test('moves shares and layers in the middle of an answer, and shows them committed', async ({ browser }) => {
     test.setTimeout(120_000);
     expect(await send(path, { op: 'ping' })).toEqual({ ok: true });
     expect(await send(path, { op: 'status' })).toMatchObject({ ok: false, error: expect.stringContaining('No room') });
-    mesh = await openMesh(browser, own, {
+    mesh = await openMesh(browser, own as TestServer, {
       host: SLOW,
       devices: [1, 2].map(() => ({ query: 'threads=1&backend=wasm&emulate=delay:10' })),
     });

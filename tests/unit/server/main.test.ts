@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -101,6 +101,18 @@ describe('starting the server', () => {
   test('a Redis that does not answer is explained', async () => {
     const start = startServer({ ...options(0), redisUrl: 'redis://localhost:1' }, () => undefined);
     await expect(start).rejects.toThrow(/REDIS_URL.*unset REDIS_URL/);
+  });
+
+  test.skipIf(process.platform === 'win32')('a plan socket that is asked for comes and goes with it', async () => {
+    const planSocket = join(root, 'plan.sock');
+    const said: string[] = [];
+    running = await startServer({ ...options(0), planSocket }, (line) => said.push(line));
+    expect(said.join('\n')).toContain(planSocket);
+    expect(statSync(planSocket).isSocket()).toBe(true);
+    await expect(startServer({ ...options(0), planSocket }, () => undefined)).rejects.toThrow(StartError);
+    await running.close();
+    running = undefined;
+    expect(existsSync(planSocket)).toBe(false);
   });
 
   test('rooms are there on both ports, for pages of the same origin only', async () => {

@@ -32,6 +32,13 @@ describe('server options', () => {
     expect(() => parseServerOptions([], { ICE_SERVERS: 'http://x' })).toThrow(UsageError);
   });
 
+  test('the plan socket is off unless asked for', () => {
+    expect(parseServerOptions([], {})).not.toHaveProperty('planSocket');
+    const env = { EDGEVISOR_PLAN_SOCKET: '/run/from-env' };
+    expect(parseServerOptions([], env)).toMatchObject({ planSocket: '/run/from-env' });
+    expect(parseServerOptions(['--plan-socket', 'here'], env)).toMatchObject({ planSocket: resolve('here') });
+  });
+
   test('--help asks for the usage', () => {
     expect(parseServerOptions(['--help'], {})).toBe('help');
   });
