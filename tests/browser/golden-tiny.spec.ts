@@ -1,6 +1,7 @@
 /** Small models of every tensor type, on both backends: exact to a third of llama.cpp's error, and alike everywhere. */
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Page } from '@playwright/test';
 import { rms, tinyModels } from '../support/golden.ts';
 import {
   AGREEMENT,
@@ -15,32 +16,43 @@ import {
 import { expect, openHost, test } from './support/test.ts';
 
 /** Software GPUs on busy machines are slow. */
-test.describe.configure({ timeout: 600_000 });
+test.describe.configure({ timeout: 1_200_000 });
 
-for (const { name, gguf, golden } of tinyModels()) {
-  test(`${name} answers as the exact computation does, on both backends alike`, async ({ page, server }) => {
-    const served = join(server.models, `${name}.gguf`);
-    if (!existsSync(served)) copyFileSync(gguf, served);
-    const reference = await nodeReference(gguf);
+type TinyModel = ReturnType<typeof tinyModels>[number];
+
+/** One page for models of a kind: a page measures its backends once, which takes a software GPU longer than the models. */
+const kindOf = ({ name }: TinyModel): string => name.slice(0, name.indexOf('.'));
+const all = tinyModels();
+
+for (const kind of new Set(all.map(kindOf))) {
+  const models = all.filter((model) => kindOf(model) === kind);
+  test(`${kind}: ${models.map(({ name }) => name.slice(kind.length + 1)).join(', ')}`, async ({ page, server }) => {
     await openHost(page, server);
-    const fulls: number[][][] = [];
-    for (const backend of BACKENDS) {
-      await loadOn(page, backend, name);
-      const full: number[][] = [];
-      for (const item of golden.cases) {
-        const { first, topError } = await teacherForced(page, item);
-        const where = `${backend}, ${item.name}`;
-        const error = rms(first, item.exactLogits!);
-        expect(error, `${where}: rms error`).toBeLessThanOrEqual(OF_LLAMACPP * item.llamacppRmsError!);
-        expectAgreement(backend, first, await reference(item.ids), where);
-        // Step by step a software GPU takes its time: one prompt of some length must do.
-        if (backend === 'wasm' || item.name === 'ids33') await freeRunning(page, item, topError);
-        full.push(first);
-      }
-      fulls.push(full);
-    }
-    for (const [i, item] of golden.cases.entries()) {
-      expect(rms(fulls[0]![i]!, fulls[1]![i]!), `${item.name}: WASM against WebGPU`).toBeLessThanOrEqual(AGREEMENT);
+    for (const model of models) {
+      await test.step(model.name, async () => {
+        const served = join(server.models, `${model.name}.gguf`);
+        if (!existsSync(served)) copyFileSync(model.gguf, served);
+        await judgeModel(page, model);
+      });
     }
   });
+}
+
+async function judgeModel(page: Page, { name, gguf, golden }: TinyModel): Promise<void> {
+  const reference = await nodeReference(gguf);
+  const onWasm: number[][] = [];
+  for (const backend of BACKENDS) {
+    await loadOn(page, backend, name);
+    for (const [i, item] of golden.cases.entries()) {
+      const { first, topError } = await teacherForced(page, item);
+      const where = `${name} on ${backend}, ${item.name}`;
+      const error = rms(first, item.exactLogits!);
+      expect(error, `${where}: rms error`).toBeLessThanOrEqual(OF_LLAMACPP * item.llamacppRmsError!);
+      expectAgreement(backend, first, await reference(item.ids), where);
+      // Step by step a software GPU takes its time: one prompt of some length must do.
+      if (backend === 'wasm' || item.name === 'ids33') await freeRunning(page, item, topError);
+      if (backend === 'wasm') onWasm.push(first);
+      else expect(rms(first, onWasm[i]!), `${where}: against WASM`).toBeLessThanOrEqual(AGREEMENT);
+    }
+  }
 }

@@ -283,6 +283,7 @@ test.describe('bad input', () => {
     expect(await page.evaluate(() => crossOriginIsolated)).toBe(false);
     expect(await load(page, { model: TINY })).toMatchObject({ threads: 1 });
     expect((await generate(page, { ids: tiny.ids, maxTokens: 20 })).ids).toEqual(tinyGreedy);
+    await page.unrouteAll({ behavior: 'ignoreErrors' });
   });
 });
 
