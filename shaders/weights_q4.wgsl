@@ -27,7 +27,18 @@ struct Scales { scale: vec4<f32>, min: vec4<f32> }
 
 fn scales(s: Segment, row_group: u32, block: u32) -> Scales {
   let at = block * s.row_groups + row_group;
+//#if PACKED
+  // Scale and minimum as halves; the segment has the power of two that makes them whole.
+  let halves = bitcast<vec4<u32>>(arena[s.scales + at]);
+  let a = unpack2x16float(halves.x);
+  let b = unpack2x16float(halves.y);
+  let c = unpack2x16float(halves.z);
+  let d = unpack2x16float(halves.w);
+  let factor = bitcast<f32>(s.mins);
+  return Scales(vec4<f32>(a.x, b.x, c.x, d.x) * factor, vec4<f32>(a.y, b.y, c.y, d.y) * factor);
+//#else
   return Scales(bitcast<vec4<f32>>(arena[s.scales + at]), bitcast<vec4<f32>>(arena[s.mins + at]));
+//#endif
 }
 
 // Result of a block of four rows from the integer dot products of its halves.

@@ -1,7 +1,15 @@
 /** In the page: the WebGPU backend against the float64 reference, step by step. */
-import type { Backend, Step, StepOp } from '../../../web/device/backend.ts';
+import type { Backend, LayerShare, Step, StepOp } from '../../../web/device/backend.ts';
 import { createWebGpuBackend, type WebGpuOptions } from '../../../web/device/webgpu/index.ts';
-import { type RandomShape, randomModel, relativeError, type TileKind } from '../../kernels/random-model.ts';
+import {
+  hyperOf,
+  type RandomShape,
+  randomModel,
+  randomSource,
+  randomTile,
+  relativeError,
+  type TileKind,
+} from '../../kernels/random-model.ts';
 import { createReferenceBackend } from '../../kernels/reference-backend.ts';
 
 const CONTEXT = 96;
@@ -13,6 +21,8 @@ export interface Case {
   /** Tiles that a matrix is cut into. */
   pieces: number;
   defaultLimits?: boolean;
+  /** Scales and minima of 4-bit tiles as a file's halves, which are kept in another layout. */
+  halves?: boolean;
   /** Other choices than the device's own, so that one machine tests the shaders of all. */
   tuning?: WebGpuOptions['tuning'];
 }
@@ -33,15 +43,14 @@ const layerOps = (layers: number): StepOp[] =>
   ]).flat();
 
 /** Runs steps of 5, 1, 32, 2 and 1 tokens and the parts of one layer, and compares every output. */
-export async function compare({ shape, kinds, pieces, defaultLimits, tuning }: Case): Promise<CaseErrors> {
+export async function compare({ shape, kinds, pieces, defaultLimits, halves, tuning }: Case): Promise<CaseErrors> {
   const model = randomModel(shape, kinds, pieces, 7);
   const options = { hyper: model.hyper, context: CONTEXT, maxBatch: MAX_BATCH };
   const exact = createReferenceBackend({ ...options, rounding: true });
   const actual = await createWebGpuBackend({ ...options, defaultLimits, tuning });
   const errors: Record<string, number> = {};
   try {
-    await model.install(exact);
-    await model.install(actual);
+    for (const backend of [exact, actual]) await model.install(halves ? withHalves(backend) : backend);
     const both = async (name: string, step: Step) => {
       const expected = await exact.run(step);
       errors[name] = relativeError(await actual.run(step), expected);
@@ -72,6 +81,66 @@ export async function compare({ shape, kinds, pieces, defaultLimits, tuning }: C
       position += count;
     }
     return { errors, kv: await compareKv(actual, exact, shape, position) };
+  } finally {
+    actual.destroy();
+  }
+}
+
+/** The backend, given 4-bit tiles whose scales and minima are halves; one in eight is zero or very small. */
+function withHalves(backend: Backend): Backend {
+  const half = (value: number, i: number) => {
+    const bits = new Uint32Array(Float32Array.of(i % 8 === 5 ? value * 2 ** -(i % 32) : value).buffer);
+    bits[0]! &= i % 24 === 3 ? 0 : 0xffffe000;
+    return new Float32Array(bits.buffer)[0]!;
+  };
+  return {
+    ...backend,
+    addTile: (role, data) =>
+      backend.addTile(
+        role,
+        data.kind === 'q4' ? { ...data, scales: data.scales.map(half), mins: data.mins.map(half) } : data,
+      ),
+  };
+}
+
+/**
+ * An FFN whose tiles lie as no plan would lay them: kinds side by side, rows cut in different places on the left and on the
+ * right, no two alike in gate and up. Returns the relative errors of one token and of three.
+ */
+export async function compareOddTiles(): Promise<number[]> {
+  const shape: RandomShape = { layers: 1, dim: 128, heads: 2, kvHeads: 1, headDim: 32, ffn: 160, vocab: 8 };
+  const random = randomSource(11);
+  const options = { hyper: hyperOf(shape), context: 8, maxBatch: 4 };
+  const cut = (cols: [number, number], ...rows: [kind: TileKind, from: number, to: number][]) =>
+    rows.map(([kind, from, to]) => ({
+      row: from,
+      col: cols[0],
+      data: randomTile(kind, to - from, cols[1] - cols[0], random),
+    }));
+  const matrices = {
+    gate: [...cut([0, 64], ['q4', 0, 21], ['q8', 21, 160]), ...cut([64, 128], ['f32', 0, 70], ['q4', 70, 160])],
+    up: [...cut([0, 96], ['q8', 0, 160]), ...cut([96, 128], ['q8', 0, 33], ['q8', 33, 160])],
+    down: [...cut([0, 32], ['q4', 0, 128]), ...cut([32, 160], ['q4', 0, 64], ['bf16', 64, 128])],
+  };
+  const norm = Float32Array.from({ length: shape.dim }, random);
+  const exact = createReferenceBackend({ ...options, rounding: true });
+  const actual = await createWebGpuBackend(options);
+  try {
+    for (const backend of [exact, actual]) {
+      const tiles: LayerShare['tiles'] = { q: [], k: [], v: [], o: [], gate: [], up: [], down: [] };
+      for (const role of ['gate', 'up', 'down'] as const) {
+        for (const { row, col, data } of matrices[role])
+          tiles[role].push({ row, col, tile: await backend.addTile(role, data) });
+      }
+      backend.setLayer(0, { qToKv: [], kvHeads: [], ffn: shape.ffn, tiles, vectors: { ffnNorm: norm } });
+    }
+    const errors: number[] = [];
+    for (const count of [1, 3]) {
+      const residual = Float32Array.from({ length: count * shape.dim }, () => random() - 0.5);
+      const step: Step = { position: 0, count, residual, ops: [{ op: 'ffn', layer: 0 }], output: 'partial' };
+      errors.push(relativeError(await actual.run(step), await exact.run(step)));
+    }
+    return errors;
   } finally {
     actual.destroy();
   }

@@ -16,7 +16,7 @@ import { createEmbedding, type Embedding } from './embedding.ts';
 import { checkedDevice, roundUp } from './gpu.ts';
 import { createHead, type Head } from './head.ts';
 import { createLayer, type LayerCommands, rowWorkgroups, type Workshop } from './layer.ts';
-import { BLOCK, layOut, tileLayout } from './layout.ts';
+import { BLOCK, layOut } from './layout.ts';
 import { createPipelines, type Sizes, type Tuning } from './pipelines.ts';
 import type { GpuTile } from './product.ts';
 import { createReadback } from './readback.ts';
@@ -183,12 +183,12 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
     description: `WebGPU, ${gpu.name}`,
     lost: failure.lost,
     async addTile(role, data: TileData): Promise<Tile> {
-      const layout = tileLayout(data);
+      const { layout, words } = layOut(data);
       const { format, rows, cols } = layout;
       const operations = ['matvec', 'matmul', ...operationsOf(role)] as const;
       const compiled = Promise.all(operations.map((operation) => pipelines.prepare(operation, {}, format)));
       const [allocation] = await Promise.all([arena.allocate(layout.bytes), compiled]);
-      device.queue.writeBuffer(allocation.chunk.buffer, allocation.at, layOut(data, layout));
+      device.queue.writeBuffer(allocation.chunk.buffer, allocation.at, words);
       if (failure.reason !== undefined) throw fail();
       const tile: GpuTile = { rows, cols, bytes: allocation.bytes, layout, allocation };
       return tile;

@@ -4,9 +4,10 @@
  * [block or word][row group] of vec4.
  */
 import { DeviceError, type TileData } from '../backend.ts';
+import { type PackedHalves, packHalves } from './halves.ts';
 
 /** Which weights_*.wgsl, and how parametrised, reads a tile. */
-export type Format = 'q4' | 'q8' | 'q8+min' | 'q8x16' | 'q8x16+min' | 'f32' | 'f16' | 'bf16';
+export type Format = 'q4' | 'q4h' | 'q8' | 'q8+min' | 'q8x16' | 'q8x16+min' | 'f32' | 'f16' | 'bf16';
 
 /** Rows that are interleaved: the components of a vec4. */
 export const GROUP = 4;
@@ -23,15 +24,24 @@ export interface TileLayout {
   rows: number;
   cols: number;
   rowGroups: number;
-  /** Places from the tile's begin, in vec4. */
+  /** Places from the tile's begin, in vec4. Halves (q4h) hold the minima too. */
   scales: number;
   mins: number;
   bytes: number;
+  /** What the halves of format q4h are to be multiplied with. */
+  factor: number;
+}
+
+/** A tile in the layout of the shaders. */
+export interface LaidOut {
+  layout: TileLayout;
+  words: Uint32Array<ArrayBuffer>;
 }
 
 /** Words of 32 bits that a row has per block of 32 columns. */
 const WORDS: Record<Format, number> = {
   q4: 4,
+  q4h: 4,
   q8: 8,
   'q8+min': 8,
   q8x16: 8,
@@ -44,6 +54,7 @@ const WORDS: Record<Format, number> = {
 /** Scales that a row has per block of 32 columns. */
 const SCALES: Record<Format, number> = {
   q4: 1,
+  q4h: 1,
   q8: 1,
   'q8+min': 1,
   q8x16: 2,
@@ -53,42 +64,47 @@ const SCALES: Record<Format, number> = {
   bf16: 0,
 };
 
-/** Throws DeviceError `unsupported` where the columns do not fall on blocks. */
-export function tileLayout(data: TileData): TileLayout {
+/** Rows that fill up the last group are zero. Throws DeviceError `unsupported` where the columns do not fall on blocks. */
+export function layOut(data: TileData): LaidOut {
   const { rows, cols } = data;
   if (rows < 1 || cols < BLOCK || cols % BLOCK !== 0) {
     throw new DeviceError('unsupported', `A tile of ${rows} × ${cols} does not fall on blocks of ${BLOCK} columns.`);
   }
-  const format = formatOf(data);
+  const halves = data.kind === 'q4' ? packHalves(data.scales, data.mins) : undefined;
+  const layout = layoutOf(data, halves);
+  const words = new Uint32Array(layout.bytes / 4);
+  const blocks = cols / BLOCK;
+  interleave(words, 0, wordsOf(data), blocks * WORDS[layout.format], layout);
+  if (data.kind === 'q4' || data.kind === 'q8') {
+    const flip = data.kind === 'q4' ? Q4_FLIP : Q8_FLIP;
+    for (let i = 0; i < layout.scales * GROUP; i++) words[i]! ^= flip;
+    const perRow = blocks * SCALES[layout.format];
+    if (halves) interleave(words, layout.scales * GROUP, halves.words, perRow, layout);
+    else {
+      const floats = new Float32Array(words.buffer);
+      interleave(floats, layout.scales * GROUP, data.scales, perRow, layout);
+      if (data.mins) interleave(floats, layout.mins * GROUP, data.mins, perRow, layout);
+    }
+  }
+  return { layout, words };
+}
+
+function layoutOf(data: TileData, halves: PackedHalves | undefined): TileLayout {
+  const { rows, cols } = data;
+  const format = halves ? 'q4h' : formatOf(data);
   const rowGroups = Math.ceil(rows / GROUP);
   const vectors = (cols / BLOCK) * rowGroups;
   const scales = vectors * WORDS[format];
   const mins = scales + vectors * SCALES[format];
   const hasMins = format === 'q4' || format.endsWith('+min');
   const bytes = (mins + (hasMins ? vectors * SCALES[format] : 0)) * VECTOR_BYTES;
-  return { format, rows, cols, rowGroups, scales, mins, bytes };
+  return { format, rows, cols, rowGroups, scales, mins, bytes, factor: halves?.factor ?? 1 };
 }
 
 function formatOf(data: TileData): Format {
   if (data.kind !== 'q8') return data.kind;
   const base = data.block === 16 ? 'q8x16' : 'q8';
   return data.mins ? `${base}+min` : base;
-}
-
-/** The tile's bytes as the shaders read them. Rows that fill up the last group are zero. */
-export function layOut(data: TileData, layout: TileLayout): Uint32Array<ArrayBuffer> {
-  const out = new Uint32Array(layout.bytes / 4);
-  const perRow = (layout.cols / BLOCK) * WORDS[layout.format];
-  interleave(out, 0, wordsOf(data), perRow, layout);
-  if (data.kind === 'q4' || data.kind === 'q8') {
-    const flip = data.kind === 'q4' ? Q4_FLIP : Q8_FLIP;
-    for (let i = 0; i < layout.scales * GROUP; i++) out[i]! ^= flip;
-    const floats = new Float32Array(out.buffer);
-    const scalesPerRow = (layout.cols / BLOCK) * SCALES[layout.format];
-    interleave(floats, layout.scales * GROUP, data.scales, scalesPerRow, layout);
-    if (data.mins) interleave(floats, layout.mins * GROUP, data.mins, scalesPerRow, layout);
-  }
-  return out;
 }
 
 /** The values as 32-bit words, row after row. */

@@ -198,10 +198,15 @@ function encode(bundles: Bundle[], stride: number): Uint32Array {
   return Uint32Array.from([...head, ...segments]);
 }
 
-/** A tile's Segment (weights_eight.wgsl): places in the chunk in vec4. */
+/** A tile's Segment (weights.wgsl): places in the chunk in vec4; halves have their factor where others have minima. */
 export function segmentOf({ layout, allocation }: GpuTile): [number, number, number, number] {
   const at = allocation.at / 16;
-  return [at, at + layout.scales, at + layout.mins, layout.rowGroups];
+  const mins = layout.format === 'q4h' ? floatBits(layout.factor) : at + layout.mins;
+  return [at, at + layout.scales, mins, layout.rowGroups];
+}
+
+function floatBits(value: number): number {
+  return new Uint32Array(Float32Array.of(value).buffer)[0]!;
 }
 
 const chunkNumbers = new WeakMap<Chunk, number>();

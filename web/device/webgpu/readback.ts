@@ -103,25 +103,15 @@ async function nudged(queue: GPUQueue, mapped: Promise<undefined>): Promise<void
   });
   // A rejection is reported by the await below; this loop must only end.
   done.catch(() => undefined);
-  let next = performance.now() + NUDGE_MS;
   while (waiting) {
-    await task();
-    const now = performance.now();
-    if (!waiting || now < next) continue;
-    queue.submit([]);
-    next = now + NUDGE_MS;
+    await pause();
+    if (waiting) queue.submit([]);
   }
   await done;
 }
 
-/** One turn of the event loop, without the 4 ms that nested timers wait. */
-function task(): Promise<void> {
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(undefined);
-  });
+/** A millisecond without work. Nested timers would make it 4, spinning would take the time of a GPU that is a processor. */
+function pause(): Promise<void> {
+  if (typeof scheduler === 'undefined') return new Promise((resolve) => setTimeout(resolve, NUDGE_MS));
+  return scheduler.postTask(() => undefined, { delay: NUDGE_MS });
 }

@@ -47,6 +47,7 @@ export type Defines = Record<string, number | boolean | { f32: number }>;
 
 const WEIGHTS: Record<Format, { source: string; defines: Defines }> = {
   q4: { source: weightsQ4, defines: {} },
+  q4h: { source: weightsQ4, defines: { PACKED: true } },
   q8: { source: weightsQ8, defines: { BIASED: true } },
   'q8+min': { source: weightsQ8, defines: { BIASED: true, MINS: true } },
   q8x16: { source: weightsQ8, defines: { BIASED: true, HALVES: true } },
