@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from '@playwright/test';
-import { send } from '../../scripts/plan.ts';
+import { runPlan, send } from '../../scripts/plan.ts';
 import type { Generation, Migration, MoveReport, Plan } from '../../web/api.ts';
 import { readGolden } from '../support/golden.ts';
 import { repoPath } from '../support/node-model.ts';
@@ -228,6 +228,33 @@ test.describe('the plan socket', () => {
       [0, 3],
       [3, 4],
     ]);
+  });
+
+  test('watch moves FFN columns away from a slow device', async ({ browser }) => {
+    test.setTimeout(120_000);
+    mesh = await openMesh(browser, own as TestServer, {
+      host: 'verify=1',
+      devices: ['', '&emulate=slow:12'].map((more) => ({ query: `threads=1&backend=wasm${more}` })),
+    });
+    const { host } = mesh;
+    await load(host, TINY, '1:1:1');
+    const before = amounts((await status(host)).plan as Plan);
+    const unmoved = (await greedy(host, tiny.ids, TOKENS)).ids;
+    const printed: string[] = [];
+    const watch = ['watch', '--socket', path, '--times', '1', '--interval', '100', '--kind2', '--ffn', '64'];
+    const ended = new AbortController();
+    const watching = runPlan(watch, {}, { print: (line) => printed.push(line), signal: ended.signal });
+    // Until it has seen enough.
+    void watching.catch(() => undefined).finally(() => ended.abort());
+    while (!ended.signal.aborted) expect((await greedy(host, tiny.ids, TOKENS)).ids).toEqual(unmoved);
+    expect(await watching).toBe(0);
+    expect(printed).toEqual([expect.stringMatching(/^stage 0: node \d took \d+ µs, node \d \d+ µs: moved$/)]);
+    const [slowest, fastest] = [...printed[0].matchAll(/node (\d)/g)].map(([, node]) => Number(node));
+    const expected = before.map(([heads, ffn], node) => {
+      const moved = node === slowest ? -64 : node === fastest ? 64 : 0;
+      return [heads, ffn + moved];
+    });
+    expect(amounts((await status(host)).plan as Plan)).toEqual(expected);
   });
 });
 
