@@ -142,7 +142,10 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     const failure = new DeviceError(error.code, error.message, { cause: error });
     conductor.fail(failure);
     // At once, also while nobody waits for an answer: the next one shall not have to.
-    if (session) heal(failure).catch((reason) => log('warn', messageOf(reason), codeOf(reason)));
+    if (session) heal(failure).catch(healFailed);
+  };
+  const healFailed = (reason: unknown): void => {
+    if (!ended.signal.aborted) log('warn', messageOf(reason), codeOf(reason));
   };
   const moves = createMoves({
     ...{ conductor, catalogue: model.catalogue, context, emit, devices: candidates, room: limitOf },
@@ -151,11 +154,13 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   const settle = createSettler({
     ...{ moves, hyper, devices: candidates, plan: () => conductor.plan },
     isPaused: (device) => devices.get(device)?.paused ?? false,
+    isBusy: () => session === undefined || session.lost || conductor.broken,
+    signal: ended.signal,
     onFailure: (error) => log('warn', `The devices could not be rearranged: ${messageOf(error)}`, codeOf(error)),
   });
   const watching = hub.watch(() => {
     reportProgress();
-    if (session && !session.lost && !conductor.broken) settle();
+    settle();
   });
 
   async function close(): Promise<void> {
@@ -294,6 +299,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     return healer.heal(failure, AbortSignal.any([ended.signal, parts.recoverySignal()])).then(() => {
       if (session) session.info = { ...session.info, ...infoOf(conductor.plan as Plan) };
       parts.onRecovered();
+      settle();
     });
   }
 
@@ -304,6 +310,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     // Numbers that are none break no plan by themselves; a plan that was repaired meanwhile needs nothing more.
     if (conductor.broken || failure.code === 'wrong-numbers') await heal(failure);
     current.lost = false;
+    settle();
     // Whoever asked for the comparison wants to know of a difference, and not that the answer went on.
     if (failure.code === 'diverged') throw failure;
     return conductor.runner;

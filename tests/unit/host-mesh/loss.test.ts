@@ -36,6 +36,8 @@ async function answer(session: Session, each: (t: number) => void = () => undefi
 
 const devicesOf = (plan: Plan) => plan.stages.flatMap(({ members }) => members.map(({ device }) => device));
 const computing = (session: Session) => devicesOf(session.info.plan);
+/** Other programs may keep the machine busy. */
+const eventually = (check: () => void) => vi.waitFor(check, { timeout: 30_000 });
 const told = () => mesh.logs.map(({ text }) => text).join('\n');
 
 beforeAll(async () => {
@@ -58,7 +60,7 @@ describe('a device is lost in the middle of an answer', () => {
       if (t === at) mesh.kill(1 + (at % 2), (other) => (other === late ? 15 : 0));
     });
     expect(text).toEqual(unbroken);
-    await vi.waitFor(() => expect(computing(session)).toEqual([0, 2 - (at % 2)]));
+    await eventually(() => expect(computing(session)).toEqual([0, 2 - (at % 2)]));
     expect(told()).toContain(`Device ${1 + (at % 2)} is gone`);
   });
 
@@ -145,7 +147,7 @@ describe('a device that comes back', () => {
       if (t === 7) void mesh.join(1);
     });
     expect(text).toEqual(unbroken);
-    await vi.waitFor(() => expect(session.info.plan.stages).toEqual(before.stages));
+    await eventually(() => expect(session.info.plan.stages).toEqual(before.stages));
     expect(await answer(session)).toEqual(unbroken);
   });
 
@@ -158,7 +160,7 @@ describe('a device that comes back', () => {
       void mesh.join(1);
     });
     expect(text).toEqual(unbroken);
-    await vi.waitFor(() => expect(computing(session)).toEqual([0, 1, 2]));
+    await eventually(() => expect(computing(session)).toEqual([0, 1, 2]));
   });
 
   test('while nobody asked for anything', async () => {
@@ -166,9 +168,9 @@ describe('a device that comes back', () => {
     const session = await mesh.load({ ratios: '1@1*1:1' });
     const first = await answer(session);
     mesh.kill(1);
-    await vi.waitFor(() => expect(computing(session)).toEqual([0, 2]));
+    await eventually(() => expect(computing(session)).toEqual([0, 2]));
     await mesh.join(1);
-    await vi.waitFor(() => expect(computing(session)).toEqual([0, 1, 2]));
+    await eventually(() => expect(computing(session)).toEqual([0, 1, 2]));
     // The conversation's tokens are held no more, which the loop finds out.
     const again = await session.loop.generate({ ids: [...ids, ...first.slice(0, 8)], maxTokens: 8, temperature: 0 });
     expect(again.ids).toEqual(unbroken.slice(8));
@@ -179,7 +181,7 @@ describe('a device that comes back', () => {
     const session = await mesh.load({ ratios: '1:1' });
     expect(computing(session)).toEqual([0, 1]);
     expect(await answer(session, (t) => t === 3 && mesh.kill(1))).toEqual(unbroken);
-    await vi.waitFor(() => expect(computing(session)).toEqual([0, 2]));
+    await eventually(() => expect(computing(session)).toEqual([0, 2]));
     expect(await answer(session)).toEqual(unbroken);
   });
 });
@@ -197,9 +199,9 @@ describe('a device that pauses', () => {
       }
     });
     expect(text).toEqual(unbroken);
-    await vi.waitFor(() => expect(computing(session)).toEqual([0, 1, 2]));
+    await eventually(() => expect(computing(session)).toEqual([0, 1, 2]));
     mesh.devices.get(2)!.service.setPaused(true);
-    await vi.waitFor(() => expect(computing(session)).toEqual([0, 1]));
+    await eventually(() => expect(computing(session)).toEqual([0, 1]));
     expect(mesh.statuses().find(({ index }) => index === 2)).toMatchObject({ state: 'paused', weightBytes: 0 });
     expect(await answer(session)).toEqual(unbroken);
   });
@@ -267,7 +269,7 @@ describe('what fails without anyone leaving', () => {
     // Loaded anew, it is trusted again.
     mesh.kill(2);
     await mesh.join(2);
-    await vi.waitFor(() => expect(computing(session)).toEqual([0, 1, 2]));
+    await eventually(() => expect(computing(session)).toEqual([0, 1, 2]));
     expect(await answer(session)).toEqual(unbroken);
   });
 
@@ -337,4 +339,24 @@ describe('loading', () => {
     });
     expect(asked).toEqual([]);
   });
+});
+
+test('a device that refuses its part again and again is not asked without end', async () => {
+  let refusing = true;
+  let asked = 0;
+  await open([1], { onRequest: (device, type) => void (device === 2 && type === 'prepare' && asked++) });
+  const session = await mesh.load({ ratios: '1:1' });
+  mesh.kill(1);
+  await eventually(() => expect(computing(session)).toEqual([0]));
+  await mesh.join(2, {
+    makeBackend: (options) =>
+      refusing ? Promise.reject(new DeviceError('memory', 'There is no room.')) : wasmBackend(options),
+  });
+  await eventually(() => expect(told()).toContain('could not be rearranged: Device 2: There is no room.'));
+  expect(await answer(session)).toEqual(unbroken);
+  // Once for the device's coming, and a few times more at growing distances.
+  expect(asked).toBeLessThan(6);
+  refusing = false;
+  // After a while it is tried again by itself.
+  await eventually(() => expect(computing(session)).toEqual([0, 2]));
 });

@@ -98,7 +98,7 @@ function table(costs: ReadonlyMap<NumberType, Cost>): string {
 }
 
 /** Bounds of docs/mesh.md: rms over the logits of any position against one device. */
-const BOUNDS: Record<NumberType, number> = { f32: 0.01, f16: 0.05, q16: 0.02, q80: 1 };
+const BOUNDS: Record<NumberType, number> = { f32: 0.01, f16: 0.03, q16: 0.02, q80: 1.5 };
 
 describe('the error of a number type is within its bound', () => {
   test.each([
@@ -119,7 +119,7 @@ describe('the error of a number type is within its bound', () => {
     async () => {
       const model = await openModel(DEFAULT_MODEL);
       const golden = readGolden(repoPath('tests/fixtures/smollm2-135m-instruct.q4_1.json'));
-      const cases = MEASURE ? golden.cases : golden.cases.filter(({ name }) => name === 'arith' || name === 'unicode');
+      const cases = MEASURE ? golden.cases : golden.cases.filter(({ name }) => name === 'arith');
       const members = await membersOf(model, '2:3:3', 3);
       const found = await costs(members, await model.executor(wholeShare(model.hyper)), cases, NUMBER_TYPES);
       if (MEASURE) console.log(`SmolLM2-135M\n${table(found)}`);
@@ -174,13 +174,11 @@ describe('bytes of a token', () => {
     async () => {
       // (n − 1) · (2L·S + 4·dim) sent, (n − 1) · 2L·S + 4 · (vocabulary − own part) received, S = 34/32 · dim.
       const edgevisor = 2 * (60 * 612 + 4 * 576) + 2 * 60 * 612 + (4 * 49152 * 2) / 3;
-      for (const [wire, part] of [
-        ['q16', 1.05],
-        ['q80', 0.55],
-      ] as const) {
+      const most: Partial<Record<NumberType, number>> = { q16: 1.05, q80: 0.55 };
+      for (const wire of MEASURE ? NUMBER_TYPES : (['q16', 'q80'] as const)) {
         const { bytes } = await bytesOfToken(DEFAULT_MODEL, '1:1:1', wire);
-        if (MEASURE) console.log(`${wire}: ${bytes} bytes a token, ${(bytes / edgevisor).toFixed(4)} of EdgeVisor's`);
-        expect(bytes / edgevisor, wire).toBeLessThanOrEqual(part);
+        if (MEASURE) console.log(`${wire}: ${bytes} bytes a token, ${(bytes / edgevisor).toFixed(3)} of EdgeVisor's`);
+        expect(bytes / edgevisor, wire).toBeLessThanOrEqual(most[wire] ?? 2);
       }
     },
   );

@@ -474,7 +474,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
         if (peers.get(link.peer) === link) peers.delete(link.peer);
         addBytes(carriedBefore, link);
         // KV that was on its way is lost, and nobody else can tell.
-        if (prepared && needsLinkTo(link.peer, prepared)) refuse(prepared.assignment.epoch, failure);
+        if (prepared?.kvPeers.has(link.peer)) refuse(prepared.assignment.epoch, failure);
       });
       if (link !== host) link.onBulk(takeBulk(link.peer));
       for (const wake of linkWaiters) wake();
@@ -510,12 +510,6 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
 function addBytes(sum: { sent: number; received: number }, { stats }: Link): void {
   sum.sent += stats.bytesSent;
   sum.received += stats.bytesReceived;
-}
-
-/** Whether a change that is being prepared breaks with the link to a device. */
-function needsLinkTo(device: number, { assignment, kvPeers }: Prepared): boolean {
-  const { members, next, previous } = assignment;
-  return previous === device || members.includes(device) || next.includes(device) || kvPeers.has(device);
 }
 
 function words(error: unknown): { code: string; message: string } {

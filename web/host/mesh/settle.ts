@@ -11,12 +11,39 @@ export interface SettleOptions {
   /** Devices that may compute: here, measured, not paused. */
   devices(): number[];
   isPaused(device: number): boolean;
+  /** Nothing is rearranged while this says so. */
+  isBusy(): boolean;
   onFailure(error: unknown): void;
+  /** Ends it. */
+  signal: AbortSignal;
 }
 
+/** Waits in ms after a failure: what made it fail may pass, but must not be tried without end. */
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 60_000;
+
 /** Gives the function to call after every change of a device. */
-export function createSettler({ moves, hyper, plan, devices, isPaused, onFailure }: SettleOptions): () => void {
+export function createSettler(options: SettleOptions): () => void {
+  const { moves, hyper, plan, devices, isPaused, isBusy, onFailure, signal } = options;
   let settling = false;
+  let failures = 0;
+  let failedWith = '';
+  let retry: ReturnType<typeof setTimeout> | undefined;
+  signal.addEventListener('abort', () => clearTimeout(retry));
+
+  /** What a failure holds for: with other devices another try is worth it at once. */
+  const circumstances = (): string => JSON.stringify([devices(), moves.wanted]);
+
+  function failed(error: unknown): void {
+    if (signal.aborted) return;
+    onFailure(error);
+    failedWith = circumstances();
+    const delay = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures++);
+    retry = setTimeout(() => {
+      failedWith = '';
+      settle();
+    }, delay);
+  }
 
   /** The plan that fits the devices better, or undefined where the present one does. */
   function better(present: Plan): Plan | undefined {
@@ -35,15 +62,23 @@ export function createSettler({ moves, hyper, plan, devices, isPaused, onFailure
     }
   }
 
-  return () => {
+  function settle(): void {
     const present = plan();
-    if (settling || !present || !better(present)) return;
+    if (settling || signal.aborted || !present || isBusy() || !better(present)) return;
+    if (failedWith === circumstances()) return;
     settling = true;
+    clearTimeout(retry);
     moves
       .replace(better)
-      .catch(onFailure)
+      .then(() => {
+        failures = 0;
+        failedWith = '';
+      }, failed)
       .finally(() => {
         settling = false;
+        // What changed meanwhile was not looked at.
+        settle();
       });
-  };
+  }
+  return settle;
 }
