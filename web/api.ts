@@ -278,6 +278,8 @@ export interface MeshHandle {
   refuse(id: string): Promise<void>;
   renameDevice(index: number, name: string): Promise<void>;
   removeDevice(index: number): Promise<void>;
+  /** A paused device stays in the room, but has no part in plans; its share goes to the others while text flows. */
+  pauseDevice(index: number, paused: boolean): Promise<void>;
 
   /** What `setRatios` would make; nothing changes. Rejects as it does, with `at` and `length` of a fault in the text. */
   previewRatios(ratios: string): Promise<PlanPreview>;

@@ -83,6 +83,11 @@ test('a device that pauses is left out, and taken back in; one that is removed i
   await expect.poll(() => computing(host)).toEqual([0, 1, 2]);
   expect(await answer(host)).toEqual(EXPECTED);
 
+  await host.evaluate(() => window.edgevisor.pauseDevice(2, true));
+  await expect.poll(() => computing(host)).toEqual([0, 1]);
+  await host.evaluate(() => window.edgevisor.pauseDevice(2, false));
+  await expect.poll(() => computing(host)).toEqual([0, 1, 2]);
+
   await host.evaluate(() => window.edgevisor.removeDevice(2));
   await expect.poll(() => computing(host)).toEqual([0, 1]);
   await expect.poll(async () => (await contributeStatus(devices[1])).state).toBe('removed');

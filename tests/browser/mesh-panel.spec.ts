@@ -236,6 +236,19 @@ mesh.describe('devices', () => {
     await expect(page.getByText('The device could not be renamed: The server is away.')).toBeVisible();
   });
 
+  mesh('are paused and taken in again, the host never', async ({ mesh }) => {
+    await mesh.open();
+    const { page } = mesh;
+    await expect(page.getByRole('button', { name: 'Pause Desk' })).toHaveCount(0);
+    await page.getByRole('button', { name: 'Pause Laptop' }).click();
+    await page.getByRole('button', { name: 'Let Laptop compute again' }).click();
+    await expect(page.getByRole('button', { name: 'Pause Laptop' })).toBeVisible();
+    expect(await mesh.calls('pauseDevice')).toEqual([
+      [1, true],
+      [1, false],
+    ]);
+  });
+
   mesh('are removed after a second look, the host never', async ({ mesh }) => {
     await mesh.open();
     const { page } = mesh;

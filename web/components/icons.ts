@@ -9,6 +9,8 @@ export const plusIcon = icon(svg`<path d="M12 5v14M5 12h14"/>`);
 export const closeIcon = icon(svg`<path d="m6 6 12 12M18 6 6 18"/>`);
 export const sendIcon = icon(svg`<path d="M12 19V5M6 11l6-6 6 6"/>`);
 export const stopIcon = icon(svg`<rect x="7" y="7" width="10" height="10" rx="1.5" fill="currentColor"/>`);
+export const pauseIcon = icon(svg`<path d="M9 6v12M15 6v12"/>`);
+export const playIcon = icon(svg`<path d="m8 5 11 7-11 7z"/>`);
 export const copyIcon = icon(svg`<rect x="9" y="9" width="11" height="11" rx="2"/><path d="M5 15V6a2 2 0 0 1 2-2h8"/>`);
 export const pencilIcon = icon(svg`<path d="m4 20 1-4L16 5l3 3L8 19z"/>`);
 export const againIcon = icon(svg`<path d="M19 8a8 8 0 1 0 1 6M20 4v5h-5"/>`);

@@ -57,6 +57,7 @@ export interface EngineService {
   connect(port: MessagePort, delayMs: number): void;
   /** What the page knows of the devices in the room. */
   setRoster(roster: RosterEntry[]): void;
+  pauseDevice(index: number, paused: boolean): void;
   previewRatios(ratios: string): Promise<PlanPreview>;
   previewMove(move: Migration): Promise<PlanPreview>;
   setRatios(ratios: string): Promise<{ epoch: number; plan: Plan }>;

@@ -269,6 +269,7 @@ export function createEngine(ports: EnginePorts): EngineService {
       roster = entries;
       for (const { index } of entries) announce(index);
     },
+    pauseDevice: (index, paused) => hub.devices.setPaused(index, paused),
     previewRatios: async (ratios) => loaded().preview(ratios),
     previewMove: async (move) => loaded().previewMove(move),
     planRequest,

@@ -103,6 +103,7 @@ export function createMeshHandle({ call, nextCall, emitRoom, noRtc, delayMs }: M
     refuse: async (id) => inRoom().refuse(id),
     renameDevice: async (index, name) => inRoom().rename(index, name.trim().slice(0, 64)),
     removeDevice: async (index) => inRoom().remove(index),
+    pauseDevice: async (index, paused) => call((engine) => Promise.resolve(engine.pauseDevice(index, paused))),
     previewRatios: async (ratios) => call((engine) => engine.previewRatios(String(ratios))),
     previewMove: async (move) => call((engine) => engine.previewMove(move)),
     setRatios: async (ratios) => call((engine) => engine.setRatios(String(ratios))),

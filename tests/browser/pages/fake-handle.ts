@@ -94,7 +94,15 @@ export function installHandle(): EdgeVisor {
     throw coded({ code: 'no-room', message: 'This played engine has no mesh.' });
   };
   const handle: EdgeVisor = {
-    ...{ room: noMesh, setAsk: noMesh, admit: noMesh, refuse: noMesh, renameDevice: noMesh, removeDevice: noMesh },
+    ...{
+      room: noMesh,
+      setAsk: noMesh,
+      admit: noMesh,
+      refuse: noMesh,
+      renameDevice: noMesh,
+      removeDevice: noMesh,
+      pauseDevice: noMesh,
+    },
     ...{ previewRatios: noMesh, previewMove: noMesh, setRatios: noMesh, migrate: noMesh },
     version: 'fake',
     ready: Promise.resolve(),

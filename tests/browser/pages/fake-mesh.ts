@@ -168,6 +168,10 @@ export function installHandle(): EdgeVisor {
       calls.push(['removeDevice', index]);
       window.fakeMesh.device(index, { state: 'gone' });
     },
+    async pauseDevice(index, paused) {
+      calls.push(['pauseDevice', index, paused]);
+      window.fakeMesh.device(index, { state: paused ? 'paused' : 'ready' });
+    },
     async previewRatios(ratios) {
       return previewOf(planOf(ratios));
     },

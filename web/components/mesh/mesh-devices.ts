@@ -3,7 +3,7 @@ import { customElement, property, query, state } from 'lit/decorators.js';
 import { repeat } from 'lit/directives/repeat.js';
 import type { DeviceStatus } from '../../api.ts';
 import { formatBytes, percent, plural } from '../format.ts';
-import { binIcon, pencilIcon } from '../icons.ts';
+import { binIcon, pauseIcon, pencilIcon, playIcon } from '../icons.ts';
 import type { Failure } from '../state/engine-session.ts';
 import { shared } from '../styles/shared.ts';
 import { formatMs } from './move-words.ts';
@@ -22,7 +22,7 @@ const BACKENDS: Readonly<Record<string, string>> = { wasm: 'WASM', webgpu: 'WebG
 
 const NAME_LENGTH = 60;
 
-/** The devices of the room. Dispatches `rename` ({ index, name }) and `remove` (index). */
+/** The devices of the room. Dispatches `rename` ({ index, name }), `pause` ({ index, paused }) and `remove` (index). */
 @customElement('mesh-devices')
 export class MeshDevices extends LitElement {
   static override styles = [
@@ -185,7 +185,7 @@ export class MeshDevices extends LitElement {
               ${
                 self
                   ? nothing
-                  : html`<button
+                  : html`${this.#pauseButton(device)}<button
                     class="quiet small icon"
                     aria-label=${`Remove ${name}`}
                     title="Remove from the room"
@@ -199,6 +199,16 @@ export class MeshDevices extends LitElement {
       ${this.#facts(device)} ${this.#progress(device)} ${this.#memory(device)}
       ${this.removing === index ? this.#sure(device) : nothing}
     </li>`;
+  }
+
+  #pauseButton({ index, name, state }: DeviceStatus): TemplateResult {
+    const paused = state === 'paused';
+    return html`<button
+      class="quiet small icon"
+      aria-label=${paused ? `Let ${name} compute again` : `Pause ${name}`}
+      title=${paused ? 'Let it compute again' : 'Pause: it stays in the room and computes nothing'}
+      @click=${() => this.dispatchEvent(new CustomEvent('pause', { detail: { index, paused: !paused } }))}
+    >${paused ? playIcon : pauseIcon}</button>`;
   }
 
   #facts({ state, browser, backend, threads, gmacs, link, rttMs, tokens, self }: DeviceStatus): TemplateResult {

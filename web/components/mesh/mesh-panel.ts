@@ -109,6 +109,8 @@ export class MeshPanel extends LitElement {
           .failure=${deviceFailure}
           @rename=${({ detail }: CustomEvent<{ index: number; name: string }>) =>
             void session.renameDevice(detail.index, detail.name)}
+          @pause=${({ detail }: CustomEvent<{ index: number; paused: boolean }>) =>
+            void session.pauseDevice(detail.index, detail.paused)}
           @remove=${({ detail }: CustomEvent<number>) => void session.removeDevice(detail)}
         ></mesh-devices>
       </section>

@@ -142,6 +142,11 @@ export class MeshSession extends EventTarget {
     await this.#onDevice('The device could not be renamed', () => this.#handle.renameDevice(index, name));
   }
 
+  async pauseDevice(index: number, paused: boolean): Promise<void> {
+    const what = paused ? 'The device could not be paused' : 'The device could not be taken in again';
+    await this.#onDevice(what, () => this.#handle.pauseDevice(index, paused));
+  }
+
   async removeDevice(index: number): Promise<void> {
     await this.#onDevice('The device could not be removed', () => this.#handle.removeDevice(index));
   }

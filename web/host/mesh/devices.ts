@@ -17,8 +17,10 @@ export interface MeshDevice {
   about: About | undefined;
   stats: DeviceStats | undefined;
   progress: DeviceProgress | undefined;
-  /** Wants no part in plans. */
+  /** Has no part in plans: by its own wish, or the host's. */
   paused: boolean;
+  /** Its own wish. */
+  rests: boolean;
   /** Reads of the model's bytes that are not answered yet. */
   reads: number;
 }
@@ -42,6 +44,8 @@ export interface DevicesOptions {
 
 export interface Devices {
   add(link: Link): void;
+  /** The host wants a device to have no part in plans, or to have one again; also when it comes back. */
+  setPaused(index: number, paused: boolean): void;
   get(index: number): MeshDevice | undefined;
   /** Ascending by index. */
   all(): MeshDevice[];
@@ -75,6 +79,8 @@ interface Waiting {
 }
 
 export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions): Devices {
+  /** Devices that the host pauses, by index. */
+  const heldBack = new Set<number>();
   const devices = new Map<number, MeshDevice>();
   const waiting = new Map<number, Set<Waiting>>();
   const profiling = new Map<number, { index: number; resolve(profile: DeviceProfile | undefined): void }>();
@@ -89,8 +95,8 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
         onChange(index);
         break;
       case 'paused':
-        device.paused = message.paused;
-        onChange(index);
+        device.rests = message.paused;
+        settlePause(device);
         break;
       case 'stats':
         device.stats = message;
@@ -183,6 +189,11 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
     link.sendControl({ type: 'unreadable', transfer, code, message: message.slice(0, 1024) } satisfies ToDevice);
   }
 
+  function settlePause(device: MeshDevice): void {
+    device.paused = device.rests || heldBack.has(device.index);
+    onChange(device.index);
+  }
+
   return {
     add(link) {
       const device: MeshDevice = {
@@ -191,7 +202,8 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
         about: undefined,
         stats: undefined,
         progress: undefined,
-        paused: false,
+        paused: heldBack.has(link.peer),
+        rests: false,
         reads: 0,
       };
       devices.set(link.peer, device);
@@ -206,6 +218,12 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
         onChange(link.peer);
       });
       onChange(link.peer);
+    },
+    setPaused(index, paused) {
+      if (paused) heldBack.add(index);
+      else heldBack.delete(index);
+      const device = devices.get(index);
+      if (device) settlePause(device);
     },
     get: (index) => devices.get(index),
     all: () => [...devices.values()].sort((a, b) => a.index - b.index),

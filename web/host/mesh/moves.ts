@@ -5,6 +5,7 @@ import { codeOf, HostError, messageOf } from '../../device/errors.ts';
 import { createTurns } from '../../device/turns.ts';
 import type { Catalogue } from '../../model/types.ts';
 import { changeBytes, diffPlans } from '../../plan/diff.ts';
+import { shortages } from '../../plan/memory.ts';
 import { applyMove, type Move } from '../../plan/moves.ts';
 import type { Emit } from '../engine-types.ts';
 import type { ApplyOptions, Conductor } from './conductor.ts';
@@ -140,6 +141,20 @@ export function createMoves({
     return { report, done: Promise.race([turns.take(run), cancelled]) };
   }
 
+  /** The next plan, or why a device has no room for it beside what it holds until the switch. */
+  function fitting(plan: Plan, next: Plan): Plan | { refused: string } {
+    const [short] = shortages(plan, next, hyper, limits(plan));
+    if (!short) return next;
+    const { device, wanted: needed, room: allowed } = short;
+    const [from, to] = next.stages.find(({ members }) => members.some((one) => one.device === device))?.layers ?? [
+      0, 0,
+    ];
+    const mb = (bytes: number) => `${Math.ceil(bytes / 1e6)} MB`;
+    const name = device === 0 ? 'this device' : `device ${device}`;
+    const refused = `Layers ${from} to ${to - 1} would need ${mb(needed)} on ${name} for weights and context, with what it holds until the switch, but it may use ${mb(allowed)}: ${mb(needed - allowed)} are missing. Give it a smaller share.`;
+    return { refused };
+  }
+
   const after = (plan: Plan, move: Migration): Plan | { refused: string } => {
     const result = applyMove(plan, asMove(move), hyper, limits(plan));
     return 'plan' in result ? result.plan : result;
@@ -153,7 +168,7 @@ export function createMoves({
     async setRatios(ratios, signal) {
       // Faults of the text are told at once, not when the turn comes.
       planFor(ratios, hyper, devices(), 1);
-      await change((plan) => planFor(ratios, hyper, devices(), plan.epoch + 1), { signal }).done;
+      await change((plan) => fitting(plan, planFor(ratios, hyper, devices(), plan.epoch + 1)), { signal }).done;
       wanted = ratios;
       const plan = present();
       return { epoch: plan.epoch, plan };
@@ -167,7 +182,10 @@ export function createMoves({
     migrate: (move, signal) => begin(move, signal).done,
     async replace(next) {
       if (!next(present())) return;
-      await change((plan) => next(plan) ?? plan).done;
+      await change((plan) => {
+        const better = next(plan);
+        return better ? fitting(plan, better) : { refused: 'There is nothing to change any more.' };
+      }).done;
     },
     get wanted() {
       return wanted;
