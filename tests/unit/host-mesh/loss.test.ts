@@ -360,3 +360,17 @@ test('a device that refuses its part again and again is not asked without end', 
   // After a while it is tried again by itself.
   await eventually(() => expect(computing(session)).toEqual([0, 2]));
 });
+
+test('ratios for which a device has no room are refused, with the layers and how much is missing', async () => {
+  await open([1]);
+  await mesh.join(2, { memoryLimit: 1_200_000 });
+  const session = await mesh.load({ ratios: '4:3:1' });
+  const asked = mesh.logs.length;
+  await expect(session.moves.setRatios('1@1*1:9@3')).rejects.toMatchObject({
+    code: 'refused',
+    message: expect.stringMatching(/Layers 1 to 3 would need \d+ MB on device 2 .* may use 2 MB: \d+ MB are missing/),
+  });
+  expect(mesh.logs).toHaveLength(asked);
+  expect(computing(session)).toEqual([0, 1, 2]);
+  expect(await answer(session)).toEqual(unbroken);
+});

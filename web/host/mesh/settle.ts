@@ -35,7 +35,9 @@ export function createSettler(options: SettleOptions): () => void {
   const circumstances = (): string => JSON.stringify([devices(), moves.wanted]);
 
   function failed(error: unknown): void {
-    if (signal.aborted) return;
+    const present = plan();
+    // The plan changed before its turn came: nothing is amiss.
+    if (signal.aborted || (present && !better(present))) return;
     onFailure(error);
     failedWith = circumstances();
     const delay = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures++);
