@@ -36,9 +36,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var block = local.y; block < place.y; block += ROW_THREADS / 4u) {
     let k = scales(tile, group, block);
     let words = tile.quants + (block * BLOCK_WORDS + local.x * PART_WORDS) * tile.row_groups + group;
-    let w = columns(load_part(words, tile.row_groups), lane);
-    let low = w.low * LOW_STEP;
-    let high = w.high * HIGH_STEP;
+    let w = plain(columns(load_part(words, tile.row_groups), lane));
+    let low = w.low;
+    let high = w.high;
     let at = place.w * (DIM / 4u) + (place.z + block) * 8u + local.x;
     residual[at] = vec4<f32>(
       low_value(k, low.x, 0.0)[lane], low_value(k, low.y, 0.0)[lane],

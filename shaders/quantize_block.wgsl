@@ -4,8 +4,18 @@ fn max4(v: vec4<f32>) -> f32 {
   return max(max(v.x, v.y), max(v.z, v.w));
 }
 
+// Four columns of either half of the block.
 fn pack(low: vec4<f32>, high: vec4<f32>) -> vec4<i32> {
+//#if DOT4
+  let low_upper = floor((low + 128.0) / 256.0);
+  let high_upper = floor((high + 128.0) / 256.0);
+  return bitcast<vec4<i32>>(vec4<u32>(
+    pack4xI8(vec4<i32>(low_upper)), pack4xI8(vec4<i32>(low - 256.0 * low_upper)),
+    pack4xI8(vec4<i32>(high_upper)), pack4xI8(vec4<i32>(high - 256.0 * high_upper)),
+  ));
+//#else
   return vec4<i32>(low + 32768.0) | vec4<i32>(high * 65536.0);
+//#endif
 }
 
 fn store_block(

@@ -8,18 +8,7 @@ struct Sums {
 //#end
 }
 
-fn inputs(row: u32, block: u32, part: u32) -> Columns {
-//#if FLOATS
-  let at = row * ACT_ROW + block * 8u + part;
-  return Columns(bitcast<vec4<f32>>(act_in[at]), bitcast<vec4<f32>>(act_in[at + 4u]));
-//#else
-  let x = act_in[ACT_INTEGERS + row * ACT_INTEGERS_ROW + block * 4u + part];
-  return Columns(
-    (vec4<f32>(x & vec4<i32>(0xffff)) - 32768.0) * LOW_STEP,
-    vec4<f32>(x & vec4<i32>(-0x10000)) * (0x1p-16f * HIGH_STEP),
-  );
-//#endif
-}
+//#include inputs
 
 fn input_block(row: u32, block: u32) -> InputBlock {
 //#if FLOATS
@@ -52,8 +41,8 @@ fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u3
       var at = s.quants + b * BLOCK_WORDS * s.row_groups;
 //#repeat g GROUPS
 //#repeat t TOKENS
-      var low$g$t = vec4<f32>();
-      var high$g$t = vec4<f32>();
+      var low$g$t = Accumulator();
+      var high$g$t = Accumulator();
 //#end
 //#end
 //#if LOOPED
@@ -70,8 +59,8 @@ fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u3
 //#repeat r ROWS
       let w$p$g$r = columns$r(part$p$g);
 //#repeat t TOKENS
-      low$g$t[$r] += dot(w$p$g$r.low, x$p$t.low);
-      high$g$t[$r] += dot(w$p$g$r.high, x$p$t.high);
+      low$g$t[$r] += times_low(w$p$g$r, x$p$t);
+      high$g$t[$r] += times_high(w$p$g$r, x$p$t);
 //#end
 //#end
 //#end
@@ -86,7 +75,7 @@ fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u3
 //#repeat g GROUPS
       let k$g = scales(s, group$g, b);
 //#repeat t TOKENS
-      sums.y$g$t += finish(k$g, low$g$t, high$g$t, input$t);
+      sums.y$g$t += finish(k$g, vec4<f32>(low$g$t), vec4<f32>(high$g$t), input$t);
 //#end
 //#end
     }

@@ -1,6 +1,7 @@
 // Float weights: F32 one vector a column; F16 and BF16 two neighbouring columns in the halves of a word.
 const LOW_STEP: vec4<f32> = vec4<f32>(1.0);
 const HIGH_STEP: vec4<f32> = vec4<f32>(1.0);
+//#include multiply
 
 //#if F32
 const BLOCK_WORDS: u32 = 32u;

@@ -105,7 +105,8 @@ function withHalves(backend: Backend): Backend {
 
 /**
  * An FFN whose tiles lie as no plan would lay them: kinds side by side, rows cut in different places on the left and on the
- * right, no two alike in gate and up. Returns the relative errors of one token and of three.
+ * right, no two alike in gate and up. Returns the median relative errors of one token and of three: most inputs round alike on both
+ * sides, and then only the sums differ.
  */
 export async function compareOddTiles(): Promise<number[]> {
   const shape: RandomShape = { layers: 1, dim: 128, heads: 2, kvHeads: 1, headDim: 32, ffn: 160, vocab: 8 };
@@ -136,9 +137,13 @@ export async function compareOddTiles(): Promise<number[]> {
     }
     const errors: number[] = [];
     for (const count of [1, 3]) {
-      const residual = Float32Array.from({ length: count * shape.dim }, () => random() - 0.5);
-      const step: Step = { position: 0, count, residual, ops: [{ op: 'ffn', layer: 0 }], output: 'partial' };
-      errors.push(relativeError(await actual.run(step), await exact.run(step)));
+      const some: number[] = [];
+      for (let i = 0; i < 9; i++) {
+        const residual = Float32Array.from({ length: count * shape.dim }, () => random() - 0.5);
+        const step: Step = { position: 0, count, residual, ops: [{ op: 'ffn', layer: 0 }], output: 'partial' };
+        some.push(relativeError(await actual.run(step), await exact.run(step)));
+      }
+      errors.push(some.sort((a, b) => a - b)[4]!);
     }
     return errors;
   } finally {

@@ -13,21 +13,22 @@ import { type AdapterOptions, requestWebGpuDevice, type WebGpuDevice } from './a
 import { createArena } from './arena.ts';
 import { createCache } from './cache.ts';
 import { createEmbedding, type Embedding } from './embedding.ts';
-import { checkedDevice, roundUp } from './gpu.ts';
+import { type CheckedDevice, checkedDevice, roundUp } from './gpu.ts';
 import { createHead, type Head } from './head.ts';
 import { createLayer, type LayerCommands, rowWorkgroups, type Workshop } from './layer.ts';
 import { BLOCK, layOut } from './layout.ts';
 import { createPipelines, type Sizes, type Tuning } from './pipelines.ts';
 import type { GpuTile } from './product.ts';
-import { createReadback } from './readback.ts';
+import { createReadback, type Readback } from './readback.ts';
 import { createRecorder, type Recorder } from './recorder.ts';
 import { createScratch, stepNumbers, stepSlot } from './scratch.ts';
+import { knownTuning, measureTuning, type Tuned } from './tune.ts';
 
 export interface WebGpuOptions extends BackendOptions, AdapterOptions {
   /** Instead of asking the browser for one. The backend destroys it in the end. */
   device?: WebGpuDevice;
-  /** Instead of the device's own. */
-  tuning?: Partial<Tuning>;
+  /** Instead of what suits the device; `measure` tries on a processor, too, what is otherwise tried on GPUs. */
+  tuning?: Partial<Tuning> | 'measure';
 }
 
 /** Longest time that one submit should keep the GPU, in ms: beyond it, screens stutter and watchdogs wake. */
@@ -66,10 +67,9 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
   const { hyper, maxBatch, context } = sizes;
   const checked = checkedDevice(device);
   const failure = watchFailure(device);
-  const tuning: Tuning = { ...defaultTuning(gpu.software), ...options.tuning };
-  const pipelines = createPipelines(checked, sizes, tuning);
   const scratch = await createScratch(checked, sizes);
   const readback = await createReadback(device);
+  const { tuning, pipelines } = await tuned(gpu, checked, sizes, readback, options.tuning);
   const shop: Workshop = { checked, pipelines, scratch, sizes, tuning };
   await Promise.all([
     pipelines.prepare('norm'),
@@ -183,7 +183,7 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
     description: `WebGPU, ${gpu.name}`,
     lost: failure.lost,
     async addTile(role, data: TileData): Promise<Tile> {
-      const { layout, words } = layOut(data);
+      const { layout, words } = layOut(data, tuning.dot4);
       const { format, rows, cols } = layout;
       const operations = ['matvec', 'matmul', ...operationsOf(role)] as const;
       const compiled = Promise.all(operations.map((operation) => pipelines.prepare(operation, {}, format)));
@@ -232,20 +232,19 @@ function operationsOf(role: string): ('gated' | 'embed')[] {
   return role === 'embedding' || role === 'head' ? ['embed'] : [];
 }
 
-function defaultTuning(software: boolean): Tuning {
-  return software
-    ? {
-        bundle: 16,
-        vector: { groups: 2, slices: 1 },
-        matrix: { groups: 2, tokens: 4, teams: 1 },
-        ...{ rowThreads: 32, headThreads: 16, chunk: 256 },
-      }
-    : {
-        bundle: 8,
-        vector: { groups: 1, slices: 8 },
-        matrix: { groups: 1, tokens: 4, teams: 8 },
-        ...{ rowThreads: 128, headThreads: 64, chunk: 256 },
-      };
+async function tuned(
+  gpu: WebGpuDevice,
+  checked: CheckedDevice,
+  sizes: Sizes,
+  readback: Readback,
+  wanted: WebGpuOptions['tuning'],
+): Promise<Tuned> {
+  const known = knownTuning(gpu.software);
+  if (wanted === 'measure' || (!gpu.software && wanted === undefined)) {
+    return measureTuning(checked, sizes, readback, known);
+  }
+  const tuning = { ...known, ...wanted };
+  return { tuning, pipelines: createPipelines(checked, sizes, tuning) };
 }
 
 /** Hears of a lost device and of errors that no scope caught: either way no result can be trusted any more. */

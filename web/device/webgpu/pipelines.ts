@@ -13,6 +13,8 @@ export interface Tuning {
   vector: { groups: number; slices: number };
   /** For several tokens. `tokens`: of an invocation; `teams`: invocations side by side with tokens of their own. */
   matrix: { groups: number; tokens: number; teams: number };
+  /** Integer weights by packed dot products of bytes (WGSL's packed_4x8_integer_dot_product), else in f32. */
+  dot4: boolean;
   /** Invocations for one row of activations (norms, embedding). */
   rowThreads: number;
   /** Invocations for one head (rope, attention). */
@@ -150,6 +152,7 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
     FOUR: 4,
     CONTEXT: context,
     DIM: hyper.dim,
+    DOT4: tuning.dot4,
     EPSILON: { f32: hyper.normEpsilon },
     HEAD_DIM: hyper.headDim,
     HEAD_THREADS: Math.max(tuning.headThreads, hyper.headDim / 8),

@@ -48,11 +48,15 @@ export function stepNumbers(
   return numbers;
 }
 
-export function createScratch(
-  checked: CheckedDevice,
-  { hyper, context, maxBatch, actStride }: Sizes,
-): Promise<Scratch> {
+/** Bytes of an activation buffer (activations.wgsl): f32 values, integers of 16 bits, and two vec4 for every block. */
+export function activationBytes({ maxBatch, actStride }: Sizes): number {
+  return maxBatch * (actStride * F32_BYTES + actStride * 2 + (actStride / BLOCK) * 32);
+}
+
+export function createScratch(checked: CheckedDevice, sizes: Sizes): Promise<Scratch> {
   const { device } = checked;
+  const { hyper, context, maxBatch } = sizes;
+  const activations = activationBytes(sizes) / F32_BYTES;
   const buffers: GPUBuffer[] = [];
   const make = (label: string, values: number): GPUBuffer => {
     const buffer = device.createBuffer({ label, size: roundUp(values * F32_BYTES, 16), usage: STORAGE() });
@@ -60,8 +64,6 @@ export function createScratch(
     return buffer;
   };
   const { heads, kvHeads, headDim } = hyper;
-  // Plain values, integers of 16 bits, and two vec4 for every block (activations.wgsl).
-  const activations = maxBatch * (actStride + actStride / 2 + (actStride / BLOCK) * 8);
   return checked.createNow('working memory', () => {
     const step = device.createBuffer({
       label: 'step',

@@ -9,9 +9,13 @@ import attention from '../../../shaders/attention.wgsl?raw';
 import bias from '../../../shaders/bias.wgsl?raw';
 import embed from '../../../shaders/embed.wgsl?raw';
 import gated from '../../../shaders/gated.wgsl?raw';
+import inputsDot4 from '../../../shaders/inputs_dot4.wgsl?raw';
+import inputsF32 from '../../../shaders/inputs_f32.wgsl?raw';
 import matmul from '../../../shaders/matmul.wgsl?raw';
 import matvec from '../../../shaders/matvec.wgsl?raw';
 import merge from '../../../shaders/merge.wgsl?raw';
+import multiplyDot4 from '../../../shaders/multiply_dot4.wgsl?raw';
+import multiplyF32 from '../../../shaders/multiply_f32.wgsl?raw';
 import norm from '../../../shaders/norm.wgsl?raw';
 import quantizeBlock from '../../../shaders/quantize_block.wgsl?raw';
 import rope from '../../../shaders/rope.wgsl?raw';
@@ -57,11 +61,21 @@ const WEIGHTS: Record<Format, { source: string; defines: Defines }> = {
   bf16: { source: weightsFloat, defines: { FLOATS: true, BF16: true } },
 };
 
-/** The WGSL of an operation; those on weights need their format. */
+/** The WGSL of an operation; those on weights need their format. `DOT4` chooses packed dot products for integer weights. */
 export function shaderSource(operation: Operation, defines: Defines, format?: Format): string {
   const kind = format === undefined ? undefined : WEIGHTS[format];
+  const bytes = Boolean(defines.DOT4) && !kind?.defines.FLOATS;
   const all = { ...defines, ...kind?.defines };
-  const snippets = kind === undefined ? SNIPPETS : { ...SNIPPETS, kind: kind.source };
+  if (kind) all.DOT4 = bytes;
+  const snippets =
+    kind === undefined
+      ? SNIPPETS
+      : {
+          ...SNIPPETS,
+          kind: kind.source,
+          inputs: bytes ? inputsDot4 : inputsF32,
+          multiply: bytes ? multiplyDot4 : multiplyF32,
+        };
   const lines = assemble(OPERATIONS[operation], all, snippets);
   return [...constants(all), ...unroll(lines, all)].join('\n');
 }
