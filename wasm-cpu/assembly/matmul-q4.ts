@@ -4,6 +4,7 @@
 //   nibble and column 8j + 4 + c in its high one, so that one 4-byte broadcast of activations serves four rows, and the
 //   four lanes of an accumulator are four rows: no sums across lanes, no shuffles.
 import { A_HL, A_N, A_SCALE, A_SUM, A_XS, count, field, fieldInt, take } from './layout';
+import { joinPairs } from './simd';
 
 // @ts-ignore: decorator
 @inline export const HALF_BYTES: usize = 96;
@@ -37,13 +38,6 @@ function dot(activations: v128, nibbles: v128): v128 {
 @inline
 function join(h: v128, l: v128): v128 {
   return i32x4.add(i32x4.shl(i32x4.extadd_pairwise_i16x8_s(h), 8), i32x4.extadd_pairwise_i16x8_s(l));
-}
-
-/** Lanes [r0 r0 r1 r1], [r2 r2 r3 r3] → one i32 a row. */
-// @ts-ignore: decorator
-@inline
-function joinPairs(a: v128, b: v128): v128 {
-  return i32x4.add(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7));
 }
 
 /** One block of 4 rows against one position (plain SIMD: 16-bit activations). */

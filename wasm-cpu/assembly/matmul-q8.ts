@@ -3,12 +3,7 @@
 //   then 8 vectors of 16 bytes: byte 4·row + c of vector j holds column 4j + c.
 // The weights take all 8 bits, so they meet 16-bit activations: products of pairs stay inside i32, no relaxed instruction.
 import { A_N, A_SCALE, A_SUM, A_XS, count, field, fieldInt, take } from './layout';
-
-// @ts-ignore: decorator
-@inline
-function joinPairs(a: v128, b: v128): v128 {
-  return i32x4.add(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7));
-}
+import { joinPairs } from './simd';
 
 /** 16 columns of 4 rows (4 vectors). */
 // @ts-ignore: decorator

@@ -6,6 +6,13 @@ export function sum4(v: v128): f32 {
   return f32x4.extract_lane(t, 0) + f32x4.extract_lane(t, 1);
 }
 
+/** Lanes [r0 r0 r1 r1], [r2 r2 r3 r3] of i32 → one i32 a row. */
+// @ts-ignore: decorator
+@inline
+export function joinPairs(a: v128, b: v128): v128 {
+  return i32x4.add(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7));
+}
+
 // @ts-ignore: decorator
 @inline
 export function max4(v: v128): f32 {
