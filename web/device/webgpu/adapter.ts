@@ -65,7 +65,7 @@ function whyNoWebGpu(options: AdapterOptions): string {
 
 function adapterName(info: GPUAdapterInfo): string {
   const parts = [info.description, info.vendor, info.architecture, info.device].filter((part) => part !== '');
-  return info.description || parts.join(' ') || 'WebGPU adapter';
+  return info.description || parts.join(' ') || 'unnamed adapter';
 }
 
 /** What an unknown error says. */

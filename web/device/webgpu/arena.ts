@@ -4,8 +4,10 @@
 import { DeviceError } from '../backend.ts';
 import { type CheckedDevice, roundUp, STORAGE } from './gpu.ts';
 
-/** Usual size of a chunk, in bytes: large enough that the tiles of a layer mostly share one, small enough to waste little. */
-const CHUNK_BYTES = 32 * 2 ** 20;
+/** Smallest usual size of a chunk, in bytes: little is wasted, and a small model has few chunks all the same. */
+const LEAST_CHUNK_BYTES = 16 * 2 ** 20;
+/** Layers that should fit a chunk, so that the tiles of a layer mostly share one and their products one dispatch. */
+const LAYERS_PER_CHUNK = 2;
 /** Tiles begin on multiples of this, in bytes; the shaders count in vec4. */
 const ALIGNMENT = 16;
 
@@ -40,9 +42,12 @@ export interface Arena {
   bytes(): number;
 }
 
-export function createArena(checked: CheckedDevice): Arena {
+/** `layerBytes`: about what a whole layer takes. */
+export function createArena(checked: CheckedDevice, layerBytes: number): Arena {
   const chunks = new Set<OwnedChunk>();
   const largest = Math.min(checked.device.limits.maxStorageBufferBindingSize, checked.device.limits.maxBufferSize);
+
+  const usual = roundUp(Math.max(LEAST_CHUNK_BYTES, LAYERS_PER_CHUNK * layerBytes), ALIGNMENT);
 
   const take = (bytes: number): { chunk: OwnedChunk; at: number } => {
     for (const chunk of chunks) {
@@ -54,7 +59,7 @@ export function createArena(checked: CheckedDevice): Arena {
       else chunk.free[index] = { at: at + bytes, bytes: free.bytes - bytes };
       return { chunk, at };
     }
-    const size = Math.max(bytes, Math.min(CHUNK_BYTES, largest));
+    const size = Math.max(bytes, Math.min(usual, largest));
     let buffer: GPUBuffer | undefined;
     const ready = checked.createNow(`${Math.ceil(size / 2 ** 20)} MiB of weights`, () => {
       buffer = checked.device.createBuffer({ label: 'weights', size, usage: STORAGE() });

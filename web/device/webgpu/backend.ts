@@ -1,4 +1,5 @@
 /** The WebGPU backend: tiles, shares and steps on one GPU device. */
+import type { HyperParameters } from '../../model/types.ts';
 import {
   type Backend,
   type BackendOptions,
@@ -31,6 +32,8 @@ export interface WebGpuOptions extends BackendOptions, AdapterOptions {
   tuning?: Partial<Tuning> | 'measure';
 }
 
+/** Of 4-bit weights with halves as scales. */
+const BYTES_PER_BLOCK = 20;
 /** Longest time that one submit should keep the GPU, in ms: beyond it, screens stutter and watchdogs wake. */
 const SUBMIT_MS = 100;
 /** Multiply-adds a millisecond that any GPU manages, until a step has been timed. */
@@ -81,7 +84,7 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
     ...(hyper.headDim % BLOCK === 0 ? [] : [pipelines.prepare('round')]),
   ]);
 
-  const arena = createArena(checked);
+  const arena = createArena(checked, layerBytes(hyper));
   const cache = createCache(checked, context, hyper.headDim, readback);
   const layers = new Map<number, LayerCommands>();
   let embedding: Embedding | undefined;
@@ -230,6 +233,11 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
 function operationsOf(role: string): ('gated' | 'embed')[] {
   if (role === 'gate' || role === 'up') return ['gated'];
   return role === 'embedding' || role === 'head' ? ['embed'] : [];
+}
+
+/** About what a layer takes with 4-bit weights. */
+function layerBytes({ dim, heads, kvHeads, headDim, ffn }: HyperParameters): number {
+  return (dim * (2 * heads * headDim + 2 * kvHeads * headDim + 3 * ffn) * BYTES_PER_BLOCK) / BLOCK;
 }
 
 async function tuned(
