@@ -17,8 +17,9 @@ import { DEFAULT_MODEL, expect, hasDefaultModel, openHost, test } from './suppor
 test.describe.configure({ timeout: 600_000 });
 
 const { cases } = readGolden(repoPath('tests/fixtures/smollm2-135m-instruct.q4_1.json'));
-/** Short ones, one of them a chat and one plain text. */
-const ON_WEBGPU = cases.filter(({ name }) => name === 'arith' || name === 'pirate');
+/** Short ones; a single one where the GPU is played at a tenth of Chromium's speed. */
+const onWebGpu = (browserName: string) =>
+  cases.filter(({ name }) => name === 'arith' || (name === 'pirate' && browserName !== 'firefox'));
 
 test.skip(!hasDefaultModel(), 'models/ lacks the default model: run npm start once');
 
@@ -51,13 +52,14 @@ test('the tokenizer and the template give the ids of llama.cpp', async ({ page, 
   expect(rendered).toBe(cases.find(({ name }) => name === 'france')!.text);
 });
 
-test('WebGPU: the same tokens, and the same logits as WASM', async ({ page, server }) => {
+test('WebGPU: the same tokens, and the same logits as WASM', async ({ page, server, browserName }) => {
+  const items = onWebGpu(browserName);
   const reference = await nodeReference(DEFAULT_MODEL_PATH);
   await openHost(page, server);
   const fulls = { wasm: [] as number[][], webgpu: [] as number[][] };
   for (const backend of ['wasm', 'webgpu'] as const) {
     await loadOn(page, backend, DEFAULT_MODEL, 256);
-    for (const item of ON_WEBGPU) {
+    for (const item of items) {
       const { topError } = await teacherForced(page, item);
       expect(topError, `${backend}, ${item.name}`).toBeLessThanOrEqual(OF_LLAMACPP * item.llamacppMaxTopError!);
       if (backend === 'webgpu') await freeRunning(page, item, topError);
@@ -66,7 +68,7 @@ test('WebGPU: the same tokens, and the same logits as WASM', async ({ page, serv
       fulls[backend].push(full);
     }
   }
-  for (const [i, item] of ON_WEBGPU.entries()) {
+  for (const [i, item] of items.entries()) {
     expect(rms(fulls.wasm[i]!, fulls.webgpu[i]!), item.name).toBeLessThanOrEqual(AGREEMENT);
   }
 });
