@@ -1,8 +1,10 @@
-// Softmax attention of one q head and token over the cache, by chunks of positions with a running maximum.
-// One workgroup a head and token. Ends with the values (and, where a head fills blocks of 32, their rounded form).
+// Softmax attention of one token's q heads over the cache, by chunks of positions with a running maximum. One workgroup a
+// token and team: up to HEADS q heads of the same KV head, which share its loads. Ends with the values (and, where a head
+// fills blocks of 32, their rounded form).
 //#include step
 //#include activations
 @group(0) @binding(0) var<uniform> step: Step;
+// (q heads, KV heads, -, -), then for every team (KV head, first q head, q heads, -).
 @group(0) @binding(1) var<storage, read> heads: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> cache: array<vec4<i32>>;
@@ -16,12 +18,12 @@ const EIGHTS: u32 = HEAD_DIM / 8u;
 const SHARES: u32 = HEAD_THREADS / EIGHTS;
 const LOWEST: f32 = -0x1p100f;
 
-// Even and odd values of every eight of the query.
-var<workgroup> query: array<vec4<f32>, 2u * EIGHTS>;
+// Even and odd values of every eight of a query; in the end, the result in order.
+var<workgroup> query: array<vec4<f32>, HEADS * 2u * EIGHTS>;
 // Of four positions each: scores, then what the values are multiplied with.
-var<workgroup> weights: array<vec4<f32>, CHUNK / 4u>;
-var<workgroup> reduced: array<f32, HEAD_THREADS>;
-var<workgroup> sums: array<vec4<f32>, 2u * SHARES * EIGHTS>;
+var<workgroup> weights: array<vec4<f32>, HEADS * CHUNK / 4u>;
+var<workgroup> reduced: array<f32, HEADS * HEAD_THREADS>;
+var<workgroup> sums: array<vec4<f32>, HEADS * 2u * SHARES * EIGHTS>;
 
 // Eight 16-bit integers times 2^16; without shifts, which are slow for vectors on processors.
 fn evens(words: vec4<i32>) -> vec4<f32> {
@@ -34,125 +36,164 @@ fn odds(words: vec4<i32>) -> vec4<f32> {
 
 @compute @workgroup_size(HEAD_THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let head = workgroup.x;
   let token = workgroup.y;
   let q_heads = heads[0].x;
   let kv_heads = heads[0].y;
-  let kv_head = heads[1u + head / 4u][head % 4u];
+  let team = heads[1u + workgroup.x];
   let positions = step.position + token + 1u;
-  let k_row = kv_head * CONTEXT;
-  let v_row = (kv_heads + kv_head) * CONTEXT;
+  let last = positions - 1u;
+  let k_row = team.x * CONTEXT;
+  let v_row = (kv_heads + team.x) * CONTEXT;
   for (var i = thread; i < EIGHTS; i += HEAD_THREADS) {
-    let at = ((token * q_heads + head) * EIGHTS + i) * 2u;
-    let a = queries[at];
-    let b = queries[at + 1u];
-    query[2u * i] = vec4<f32>(a.x, a.z, b.x, b.z);
-    query[2u * i + 1u] = vec4<f32>(a.y, a.w, b.y, b.w);
+//#repeat h HEADS
+    // A team that is not full computes its last head more than once.
+    let at$h = ((token * q_heads + team.y + min($hu, team.z - 1u)) * EIGHTS + i) * 2u;
+    let a$h = queries[at$h];
+    let b$h = queries[at$h + 1u];
+    query[2u * ($hu * EIGHTS + i)] = vec4<f32>(a$h.x, a$h.z, b$h.x, b$h.z);
+    query[2u * ($hu * EIGHTS + i) + 1u] = vec4<f32>(a$h.y, a$h.w, b$h.y, b$h.w);
+//#end
   }
   workgroupBarrier();
   let eight = thread % EIGHTS;
   let share = thread / EIGHTS;
-  var even = vec4<f32>();
-  var odd = vec4<f32>();
-  var highest = LOWEST;
-  var total = 0.0;
+//#repeat h HEADS
+  var even$h = vec4<f32>();
+  var odd$h = vec4<f32>();
+  var highest$h = LOWEST;
+  var total$h = 0.0;
+//#end
   for (var begin = 0u; begin < positions; begin += CHUNK) {
     let size = min(CHUNK, positions - begin);
-    var own = LOWEST;
+//#repeat h HEADS
+    var own$h = LOWEST;
+//#end
     // Scores of four positions at a time; those behind the last one count for nothing.
     for (var i = thread; i * 4u < size; i += HEAD_THREADS) {
       let first = begin + i * 4u;
-      let last = positions - 1u;
 //#repeat p FOUR
       let row$p = k_row + min(first + $pu, last);
-      var score$p = vec4<f32>();
+//#repeat h HEADS
+      var score$h$p = vec4<f32>();
+//#end
 //#end
       for (var d = 0u; d < EIGHTS; d++) {
-        let q_even = query[2u * d];
-        let q_odd = query[2u * d + 1u];
+//#repeat h HEADS
+        let q_even$h = query[2u * ($hu * EIGHTS + d)];
+        let q_odd$h = query[2u * ($hu * EIGHTS + d) + 1u];
+//#end
 //#repeat p FOUR
         let k$p = cache[row$p * EIGHTS + d];
-        score$p += q_even * evens(k$p) + q_odd * odds(k$p);
+        let k_even$p = evens(k$p);
+        let k_odd$p = odds(k$p);
+//#repeat h HEADS
+        score$h$p += q_even$h * k_even$p + q_odd$h * k_odd$p;
+//#end
 //#end
       }
       let one = vec4<f32>(0x1p-16f);
-      let all = vec4<f32>(dot(score0, one), dot(score1, one), dot(score2, one), dot(score3, one));
       let scales = vec4<f32>(cache_scales[row0], cache_scales[row1], cache_scales[row2], cache_scales[row3]);
-      let scores = select(vec4<f32>(LOWEST), all * scales, vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u) <= vec4<u32>(last));
-      weights[i] = scores;
-      own = max(own, max(max(scores.x, scores.y), max(scores.z, scores.w)));
+      let counts = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u) <= vec4<u32>(last);
+//#repeat h HEADS
+      let all$h = vec4<f32>(dot(score$h0, one), dot(score$h1, one), dot(score$h2, one), dot(score$h3, one));
+      let scores$h = select(vec4<f32>(LOWEST), all$h * scales, counts);
+      weights[$hu * CHUNK / 4u + i] = scores$h;
+      own$h = max(own$h, max4(scores$h));
+//#end
     }
-    reduced[thread] = own;
+//#repeat h HEADS
+    reduced[$hu * HEAD_THREADS + thread] = own$h;
+//#end
     workgroupBarrier();
-    var now = highest;
+//#repeat h HEADS
+    var now$h = highest$h;
     for (var i = 0u; i < HEAD_THREADS; i++) {
-      now = max(now, reduced[i]);
+      now$h = max(now$h, reduced[$hu * HEAD_THREADS + i]);
     }
+    let fade$h = exp(highest$h - now$h);
+    highest$h = now$h;
+    var own_total$h = 0.0;
+//#end
     workgroupBarrier();
-    let fade = exp(highest - now);
-    highest = now;
-    var own_total = 0.0;
     for (var i = thread; i * 4u < size; i += HEAD_THREADS) {
-      let w = exp(weights[i] - vec4<f32>(now));
-      own_total += dot(w, vec4<f32>(1.0));
       let row = v_row + begin + i * 4u;
-      let end = v_row + positions - 1u;
-      weights[i] = w * vec4<f32>(
+      let end = v_row + last;
+      let scales = vec4<f32>(
         cache_scales[row], cache_scales[min(row + 1u, end)], cache_scales[min(row + 2u, end)], cache_scales[min(row + 3u, end)],
       );
+//#repeat h HEADS
+      let w$h = exp(weights[$hu * CHUNK / 4u + i] - vec4<f32>(now$h));
+      own_total$h += dot(w$h, vec4<f32>(1.0));
+      weights[$hu * CHUNK / 4u + i] = w$h * scales;
+//#end
     }
-    reduced[thread] = own_total;
+//#repeat h HEADS
+    reduced[$hu * HEAD_THREADS + thread] = own_total$h;
+//#end
     workgroupBarrier();
-    total *= fade;
+//#repeat h HEADS
+    total$h *= fade$h;
     for (var i = 0u; i < HEAD_THREADS; i++) {
-      total += reduced[i];
+      total$h += reduced[$hu * HEAD_THREADS + i];
     }
-    even *= fade;
-    odd *= fade;
+    even$h *= fade$h;
+    odd$h *= fade$h;
+//#end
     if share < SHARES {
       for (var i = share; i * 4u < size; i += SHARES) {
-        let w = weights[i];
         let row = v_row + begin + i * 4u;
-        let end = v_row + positions - 1u;
+        let end = v_row + last;
+//#repeat h HEADS
+        let w$h = weights[$hu * CHUNK / 4u + i];
+//#end
 //#repeat p FOUR
         let v$p = cache[min(row + $pu, end) * EIGHTS + eight];
-        even += w[$p] * evens(v$p);
-        odd += w[$p] * odds(v$p);
+        let v_even$p = evens(v$p);
+        let v_odd$p = odds(v$p);
+//#repeat h HEADS
+        even$h += w$h[$p] * v_even$p;
+        odd$h += w$h[$p] * v_odd$p;
+//#end
 //#end
       }
     }
     workgroupBarrier();
   }
   if share < SHARES {
-    sums[2u * thread] = even;
-    sums[2u * thread + 1u] = odd;
+//#repeat h HEADS
+    sums[2u * ($hu * SHARES * EIGHTS + thread)] = even$h;
+    sums[2u * ($hu * SHARES * EIGHTS + thread) + 1u] = odd$h;
+//#end
   }
   workgroupBarrier();
-  let factor = 0x1p-16f / total;
   for (var i = thread; i < EIGHTS; i += HEAD_THREADS) {
-    var e = sums[2u * i];
-    var o = sums[2u * i + 1u];
-    for (var s = 1u; s < SHARES; s++) {
-      e += sums[2u * (s * EIGHTS + i)];
-      o += sums[2u * (s * EIGHTS + i) + 1u];
+//#repeat h HEADS
+    var e$h = vec4<f32>();
+    var o$h = vec4<f32>();
+    for (var s = 0u; s < SHARES; s++) {
+      e$h += sums[2u * (($hu * SHARES + s) * EIGHTS + i)];
+      o$h += sums[2u * (($hu * SHARES + s) * EIGHTS + i) + 1u];
     }
-    e *= factor;
-    o *= factor;
+    e$h *= 0x1p-16f / total$h;
+    o$h *= 0x1p-16f / total$h;
 //#if WHOLE_BLOCKS
-    query[2u * i] = vec4<f32>(e.x, o.x, e.y, o.y);
-    query[2u * i + 1u] = vec4<f32>(e.z, o.z, e.w, o.w);
+    query[2u * ($hu * EIGHTS + i)] = vec4<f32>(e$h.x, o$h.x, e$h.y, o$h.y);
+    query[2u * ($hu * EIGHTS + i) + 1u] = vec4<f32>(e$h.z, o$h.z, e$h.w, o$h.w);
 //#else
-    let to = token * ACT_ROW + (head * EIGHTS + i) * 2u;
-    act[to] = bitcast<vec4<i32>>(vec4<f32>(e.x, o.x, e.y, o.y));
-    act[to + 1u] = bitcast<vec4<i32>>(vec4<f32>(e.z, o.z, e.w, o.w));
+    if $hu < team.z {
+      let to = token * ACT_ROW + ((team.y + $hu) * EIGHTS + i) * 2u;
+      act[to] = bitcast<vec4<i32>>(vec4<f32>(e$h.x, o$h.x, e$h.y, o$h.y));
+      act[to + 1u] = bitcast<vec4<i32>>(vec4<f32>(e$h.z, o$h.z, e$h.w, o$h.w));
+    }
 //#endif
+//#end
   }
 //#if WHOLE_BLOCKS
   workgroupBarrier();
-  for (var b = thread; b < HEAD_DIM / 32u; b += HEAD_THREADS) {
+  for (var b = thread; b < team.z * HEAD_DIM / 32u; b += HEAD_THREADS) {
     let at = b * 8u;
     store_block(
-      token, head * (HEAD_DIM / 32u) + b,
+      token, team.y * (HEAD_DIM / 32u) + b,
       query[at], query[at + 1u], query[at + 2u], query[at + 3u],
       query[at + 4u], query[at + 5u], query[at + 6u], query[at + 7u],
     );

@@ -3,7 +3,7 @@
 // An invocation takes pairs of values; for k and q, those that rotate together.
 //#include step
 @group(0) @binding(0) var<uniform> step: Step;
-// (q heads, KV heads, -, -), then the KV head of every q head.
+// (q heads, KV heads, -, -), then what attention.wgsl needs.
 @group(0) @binding(1) var<storage, read> heads: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> projected: array<f32>;
 // Cosine and sine of every position and pair.

@@ -4,7 +4,7 @@ import { DeviceError } from '../backend.ts';
 import type { LayerCache } from './cache.ts';
 import { bufferWith, type CheckedDevice } from './gpu.ts';
 import { BLOCK } from './layout.ts';
-import type { Pipelines, Sizes, Tuning } from './pipelines.ts';
+import { headsTogether, type Pipelines, type Sizes, type Tuning } from './pipelines.ts';
 import { gatedProduct, type Part, type ProductDispatch, product } from './product.ts';
 import type { Recorder } from './recorder.ts';
 import { type Scratch, stepSlot } from './scratch.ts';
@@ -173,7 +173,8 @@ function attentionCommands(
     ],
     { input: scratch.normed, output: scratch.projected, stride: vRow + kvHeads * headDim, slot: 0 },
   );
-  const headTable = owner.buffer('heads', Uint32Array.from([heads, kvHeads, 0, 0, ...share.qToKv]));
+  const teams = teamsOf(share.qToKv, headsTogether(sizes.hyper, shop.tuning));
+  const headTable = owner.buffer('heads', Uint32Array.from([heads, kvHeads, 0, 0, ...teams.flat()]));
   const { vectors, biased } = headVectors(shop, share);
   const ropeGroup = pipelines.group('rope', [
     stepSlot(scratch, 0),
@@ -209,11 +210,22 @@ function attentionCommands(
     norm(recorder, count, add);
     project(recorder, count);
     recorder.dispatch(rope, ropeGroup, heads + 2 * kvHeads, count);
-    recorder.dispatch(attend, attendGroup, heads, count);
+    recorder.dispatch(attend, attendGroup, teams.length, count);
     if (round) recorder.dispatch(round, roundGroup, roundWorkgroups, count);
     out(recorder, count);
     bias?.(recorder, count);
   };
+}
+
+/** (KV head, first q head, q heads, 0) of every team of attention.wgsl: neighbours that attend to the same KV head. */
+function teamsOf(qToKv: number[], most: number): [number, number, number, number][] {
+  const teams: [number, number, number, number][] = [];
+  qToKv.forEach((kvHead, head) => {
+    const team = teams.at(-1);
+    if (team && team[0] === kvHead && team[2] < most) team[2]++;
+    else teams.push([kvHead, head, 1, 0]);
+  });
+  return teams;
 }
 
 /** The vectors of rope.wgsl: head norms, then biases of all rows. */

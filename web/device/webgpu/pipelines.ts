@@ -19,6 +19,8 @@ export interface Tuning {
   rowThreads: number;
   /** Invocations for one head (rope, attention). */
   headThreads: number;
+  /** q heads of one KV head that a workgroup attends with. More share loads, fewer keep more workgroups busy. */
+  heads: number;
   /** Cache positions of an attention pass. */
   chunk: number;
 }
@@ -154,6 +156,7 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
     DIM: hyper.dim,
     DOT4: tuning.dot4,
     EPSILON: { f32: hyper.normEpsilon },
+    HEADS: headsTogether(hyper, tuning),
     HEAD_DIM: hyper.headDim,
     HEAD_THREADS: Math.max(tuning.headThreads, hyper.headDim / 8),
     MAX_BATCH: maxBatch,
@@ -176,4 +179,9 @@ function productDefines(operation: Operation, { bundle, vector, matrix }: Tuning
     ...{ BUNDLE: bundle, GROUPS: groups, LANES: bundle / groups, ROWS: GROUP },
     ...{ SLICED: slices > 1, SLICES: slices, TEAMS: teams, TOKENS: tokens },
   };
+}
+
+/** q heads of a team in attention.wgsl. */
+export function headsTogether({ heads, kvHeads }: HyperParameters, tuning: Tuning): number {
+  return Math.min(tuning.heads, Math.ceil(heads / kvHeads));
 }

@@ -14,6 +14,7 @@ const PROCESSOR: Tuning = {
   matrix: { groups: 2, tokens: 4, teams: 1 },
   rowThreads: 32,
   headThreads: 16,
+  heads: 4,
   chunk: 256,
 };
 
@@ -25,6 +26,7 @@ const GPU: Tuning = {
   matrix: { groups: 2, tokens: 4, teams: 8 },
   rowThreads: 128,
   headThreads: 128,
+  heads: 1,
   chunk: 512,
 };
 
