@@ -59,6 +59,7 @@ for (const [title, name, verify] of [
     'stepsAgree',
     (found: Awaited<ReturnType<typeof Device.stepsAgree>>) => {
       expect(found.difference / found.largest).toBeLessThan(3e-4);
+      expect(found.silent).toBe(0);
       expect(found.empty).toBe(true);
     },
   ],

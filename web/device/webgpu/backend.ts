@@ -146,8 +146,9 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
     merge();
   };
 
-  const outputOf = (step: Step): { buffer: GPUBuffer; values: number } | undefined => {
-    if (step.output === 'none') return undefined;
+  /** What to read back. A step without output reads four bytes all the same: its end is the end of its work. */
+  const outputOf = (step: Step): { buffer: GPUBuffer; values: number } => {
+    if (step.output === 'none') return { buffer: scratch.residual, values: 1 };
     if (step.output !== 'logits') return { buffer: scratch[step.output], values: step.count * hyper.dim };
     if (!head) throw new DeviceError('unsupported', 'This device has no output head.');
     return { buffer: head.logits(), values: headPositions(step) * head.rows };
@@ -168,16 +169,12 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
     // Creations of this step's shares are judged before their results are believed.
     await checked.settled();
     const encoder = recorder.end();
-    if (!output) {
-      device.queue.submit([encoder.finish()]);
-      return new Float32Array(0);
-    }
     const start = performance.now();
     const bytes = await readback.finish(encoder, [{ buffer: output.buffer, offset: 0, size: output.values * 4 }]);
     if (failure.reason !== undefined) throw fail();
     const spent = performance.now() - start - readback.roundTripMs;
     if (step.count > 1 && spent > 1) workPerMs = recorder.work / spent;
-    return new Float32Array(bytes);
+    return step.output === 'none' ? new Float32Array(0) : new Float32Array(bytes);
   };
 
   return {
