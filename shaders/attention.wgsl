@@ -44,15 +44,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let last = positions - 1u;
   let k_row = team.x * CONTEXT;
   let v_row = (kv_heads + team.x) * CONTEXT;
-  for (var i = thread; i < EIGHTS; i += HEAD_THREADS) {
-//#repeat h HEADS
+  for (var i = thread; i < HEADS * EIGHTS; i += HEAD_THREADS) {
     // A team that is not full computes its last head more than once.
-    let at$h = ((token * q_heads + team.y + min($hu, team.z - 1u)) * EIGHTS + i) * 2u;
-    let a$h = queries[at$h];
-    let b$h = queries[at$h + 1u];
-    query[2u * ($hu * EIGHTS + i)] = vec4<f32>(a$h.x, a$h.z, b$h.x, b$h.z);
-    query[2u * ($hu * EIGHTS + i) + 1u] = vec4<f32>(a$h.y, a$h.w, b$h.y, b$h.w);
-//#end
+    let head = team.y + min(i / EIGHTS, team.z - 1u);
+    let at = ((token * q_heads + head) * EIGHTS + i % EIGHTS) * 2u;
+    let a = queries[at];
+    let b = queries[at + 1u];
+    query[2u * i] = vec4<f32>(a.x, a.z, b.x, b.z);
+    query[2u * i + 1u] = vec4<f32>(a.y, a.w, b.y, b.w);
   }
   workgroupBarrier();
   let eight = thread % EIGHTS;
@@ -60,9 +59,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 //#repeat h HEADS
   var even$h = vec4<f32>();
   var odd$h = vec4<f32>();
-  var highest$h = LOWEST;
-  var total$h = 0.0;
 //#end
+  var highest: array<f32, HEADS>;
+  var total: array<f32, HEADS>;
+  for (var h = 0u; h < HEADS; h++) {
+    highest[h] = LOWEST;
+  }
   for (var begin = 0u; begin < positions; begin += CHUNK) {
     let size = min(CHUNK, positions - begin);
 //#repeat h HEADS
@@ -105,15 +107,19 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     reduced[$hu * HEAD_THREADS + thread] = own$h;
 //#end
     workgroupBarrier();
-//#repeat h HEADS
-    var now$h = highest$h;
-    for (var i = 0u; i < HEAD_THREADS; i++) {
-      now$h = max(now$h, reduced[$hu * HEAD_THREADS + i]);
+    // Not unrolled: little work, and compilers take their time.
+    var fade: array<f32, HEADS>;
+    var own_total: array<f32, HEADS>;
+    for (var h = 0u; h < HEADS; h++) {
+      var now = highest[h];
+      for (var i = 0u; i < HEAD_THREADS; i++) {
+        now = max(now, reduced[h * HEAD_THREADS + i]);
+      }
+      fade[h] = exp(highest[h] - now);
+      highest[h] = now;
+      // Not left to the declaration: in a loop, Chromium on SwiftShader keeps an array's last values.
+      own_total[h] = 0.0;
     }
-    let fade$h = exp(highest$h - now$h);
-    highest$h = now$h;
-    var own_total$h = 0.0;
-//#end
     workgroupBarrier();
     for (var i = thread; i * 4u < size; i += HEAD_THREADS) {
       let row = v_row + begin + i * 4u;
@@ -121,23 +127,25 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let scales = vec4<f32>(
         cache_scales[row], cache_scales[min(row + 1u, end)], cache_scales[min(row + 2u, end)], cache_scales[min(row + 3u, end)],
       );
-//#repeat h HEADS
-      let w$h = exp(weights[$hu * CHUNK / 4u + i] - vec4<f32>(now$h));
-      own_total$h += dot(w$h, vec4<f32>(1.0));
-      weights[$hu * CHUNK / 4u + i] = w$h * scales;
-//#end
+      for (var h = 0u; h < HEADS; h++) {
+        let w = exp(weights[h * CHUNK / 4u + i] - vec4<f32>(highest[h]));
+        own_total[h] += dot(w, vec4<f32>(1.0));
+        weights[h * CHUNK / 4u + i] = w * scales;
+      }
     }
-//#repeat h HEADS
-    reduced[$hu * HEAD_THREADS + thread] = own_total$h;
-//#end
+    for (var h = 0u; h < HEADS; h++) {
+      reduced[h * HEAD_THREADS + thread] = own_total[h];
+    }
     workgroupBarrier();
-//#repeat h HEADS
-    total$h *= fade$h;
-    for (var i = 0u; i < HEAD_THREADS; i++) {
-      total$h += reduced[$hu * HEAD_THREADS + i];
+    for (var h = 0u; h < HEADS; h++) {
+      total[h] *= fade[h];
+      for (var i = 0u; i < HEAD_THREADS; i++) {
+        total[h] += reduced[h * HEAD_THREADS + i];
+      }
     }
-    even$h *= fade$h;
-    odd$h *= fade$h;
+//#repeat h HEADS
+    even$h *= fade[$h];
+    odd$h *= fade[$h];
 //#end
     if share < SHARES {
       for (var i = share; i * 4u < size; i += SHARES) {
@@ -166,27 +174,25 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 //#end
   }
   workgroupBarrier();
-  for (var i = thread; i < EIGHTS; i += HEAD_THREADS) {
-//#repeat h HEADS
-    var e$h = vec4<f32>();
-    var o$h = vec4<f32>();
+  for (var i = thread; i < team.z * EIGHTS; i += HEAD_THREADS) {
+    let head = i / EIGHTS;
+    var e = vec4<f32>();
+    var o = vec4<f32>();
     for (var s = 0u; s < SHARES; s++) {
-      e$h += sums[2u * (($hu * SHARES + s) * EIGHTS + i)];
-      o$h += sums[2u * (($hu * SHARES + s) * EIGHTS + i) + 1u];
+      let at = 2u * ((head * SHARES + s) * EIGHTS + i % EIGHTS);
+      e += sums[at];
+      o += sums[at + 1u];
     }
-    e$h *= 0x1p-16f / total$h;
-    o$h *= 0x1p-16f / total$h;
+    e *= 0x1p-16f / total[head];
+    o *= 0x1p-16f / total[head];
 //#if WHOLE_BLOCKS
-    query[2u * ($hu * EIGHTS + i)] = vec4<f32>(e$h.x, o$h.x, e$h.y, o$h.y);
-    query[2u * ($hu * EIGHTS + i) + 1u] = vec4<f32>(e$h.z, o$h.z, e$h.w, o$h.w);
+    query[2u * i] = vec4<f32>(e.x, o.x, e.y, o.y);
+    query[2u * i + 1u] = vec4<f32>(e.z, o.z, e.w, o.w);
 //#else
-    if $hu < team.z {
-      let to = token * ACT_ROW + ((team.y + $hu) * EIGHTS + i) * 2u;
-      act[to] = bitcast<vec4<i32>>(vec4<f32>(e$h.x, o$h.x, e$h.y, o$h.y));
-      act[to + 1u] = bitcast<vec4<i32>>(vec4<f32>(e$h.z, o$h.z, e$h.w, o$h.w));
-    }
+    let to = token * ACT_ROW + (team.y * EIGHTS + i) * 2u;
+    act[to] = bitcast<vec4<i32>>(vec4<f32>(e.x, o.x, e.y, o.y));
+    act[to + 1u] = bitcast<vec4<i32>>(vec4<f32>(e.z, o.z, e.w, o.w));
 //#endif
-//#end
   }
 //#if WHOLE_BLOCKS
   workgroupBarrier();
