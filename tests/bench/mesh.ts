@@ -113,9 +113,11 @@ async function measure(
     mesh.host.evaluate((options) => window.edgevisor.generate(options), {
       ...{ ids, maxTokens: tokens, temperature: 0, ignoreEos: true, reuse: false },
     });
+  /** Over all links of the host. */
   const bytes = async () => {
     const { devices: all } = await mesh.host.evaluate(() => window.edgevisor.status());
-    return all.reduce((sum: number, device: DeviceStatus) => sum + device.bytesSent + device.bytesReceived, 0);
+    const { bytesSent, bytesReceived } = all[0] as DeviceStatus;
+    return bytesSent + bytesReceived;
   };
   try {
     await mesh.host.evaluate((options) => window.edgevisor.load(options), { model: DEFAULT_MODEL, ratios });
