@@ -1,6 +1,7 @@
 /** The public scripting handle, `window.edgevisor`; documented in docs/scripting.md. Plain structured-clone data only. */
 import type { BackendChoice } from './device/backend.ts';
 import type { Message } from './model/types.ts';
+import type { DeviceBytes } from './plan/holdings.ts';
 import type { ModelShape } from './plan/shape.ts';
 import type { Plan } from './plan/types.ts';
 
@@ -213,15 +214,7 @@ export interface RoomInfo {
 /** What a plan would give each device, before it is applied. */
 export interface PlanPreview {
   plan: Plan;
-  devices: {
-    device: number;
-    attention: number;
-    ffn: number;
-    head: number;
-    embedding: number;
-    weightBytes: number;
-    kvBytes: number;
-  }[];
+  devices: DeviceBytes[];
 }
 
 /**

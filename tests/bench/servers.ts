@@ -1,13 +1,12 @@
 /** The two servers of `bench -- single`: the project's own, and one for the peers' files. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import sirv from 'sirv';
-import { ensureKernels, ensurePages, ROOT } from '../../scripts/build.ts';
+import { ensureKernels, ROOT } from '../../scripts/build.ts';
 import { setSecurityHeaders } from '../../signaling-server/headers.ts';
 import { listen } from '../../signaling-server/http-server.ts';
+import { startServerProcess } from '../support/server-process.ts';
 import { PEERS } from './peers.ts';
 
 export interface BenchServer {
@@ -16,56 +15,24 @@ export interface BenchServer {
   close(): Promise<void>;
 }
 
-/** Starts the real server as a process of its own, on free ports, with pages as they are built now. */
+/** Starts the real server on free ports, with pages as they are built now. */
 export async function startOurServer(models: string): Promise<BenchServer> {
   await ensureKernels();
-  await ensurePages(() => undefined);
   const cache = join(ROOT, 'node_modules', '.cache');
   mkdirSync(cache, { recursive: true });
   const scratch = mkdtempSync(join(cache, 'bench-'));
-  // A copy, so that a build meanwhile does not pull the pages away.
-  cpSync(join(ROOT, 'dist'), join(scratch, 'pages'), { recursive: true });
-  const child = spawn(
-    process.execPath,
-    [
-      ...['--import', 'tsx', 'signaling-server/main.ts', '--port', '0', '--models', models],
-      ...['--pages', join(scratch, 'pages'), '--certificate', join(cache, 'test-certificate')],
-    ],
-    { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  const close = async () => {
-    await ended(child);
-    rmSync(scratch, { recursive: true, force: true });
-  };
+  const remove = () => rmSync(scratch, { recursive: true, force: true });
   try {
-    return { url: await readyUrl(child), close };
+    const { url, stop } = await startServerProcess(models, scratch);
+    const close = async () => {
+      await stop();
+      remove();
+    };
+    return { url, close };
   } catch (error) {
-    await close();
+    remove();
     throw error;
   }
-}
-
-/** Origin from the server's `ready` line; rejects with what it said when it ends before. */
-function readyUrl(child: ChildProcess): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const said: string[] = [];
-    createInterface({ input: child.stdout! }).on('line', (line) => {
-      said.push(line);
-      const match = line.match(/^ready (\S+)\/host\.html$/);
-      if (match?.[1]) resolve(match[1]);
-    });
-    child.once('close', () => reject(new Error(`The server ended before it was ready:\n${said.join('\n')}`)));
-  });
-}
-
-function ended(child: ChildProcess): Promise<void> {
-  return new Promise((resolve) => {
-    if (child.exitCode !== null || child.signalCode !== null) resolve();
-    else {
-      child.once('close', () => resolve());
-      child.kill();
-    }
-  });
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Page } from '@playwright/test';
 import type { FakeOptions } from './pages/fake-handle.ts';
+import { namelessControls } from './support/page-checks.ts';
 import { DEFAULT_MODEL, expect, hasDefaultModel, openHost, test } from './support/test.ts';
 
 /** The host page on Vite's server, with the fake of `pages/fake-handle.ts` in the place of the engine. */
@@ -485,28 +486,7 @@ host.describe('keyboard and screen reader', () => {
     await host.say('Hello');
     await expect(host.page.getByRole('button', { name: 'Regenerate' })).toBeVisible();
     await host.openPanel();
-    const nameless = await host.page.evaluate(() => {
-      const found: string[] = [];
-      const look = (root: Document | ShadowRoot): void => {
-        for (const element of root.querySelectorAll('*')) {
-          if (element.shadowRoot) look(element.shadowRoot);
-          if (!element.matches('button, input, select, textarea, a[href], progress, summary, img')) continue;
-          const labels = 'labels' in element ? [...((element.labels as NodeListOf<HTMLElement> | null) ?? [])] : [];
-          const by = (element.getAttribute('aria-labelledby') ?? '')
-            .split(' ')
-            .map((id) => id && root.getElementById(id));
-          const names = [
-            ...[element.getAttribute('aria-label'), element.getAttribute('alt'), element.textContent],
-            ...[...labels, ...by].map((label) => (label ? label.textContent : '')),
-          ];
-          const decoration = element.getAttribute('alt') === '';
-          if (!decoration && !names.some((name) => name?.trim())) found.push(element.outerHTML);
-        }
-      };
-      look(document);
-      return found;
-    });
-    expect(nameless).toEqual([]);
+    expect(await namelessControls(host.page)).toEqual([]);
     const ids = await host.page.evaluate(
       () => document.querySelectorAll('[tabindex]:not([tabindex="0"], [tabindex="-1"])').length,
     );

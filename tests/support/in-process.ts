@@ -2,6 +2,7 @@
 import type { Executor } from '../../web/device/executor.ts';
 import { type Batch, type Exchange, runStage } from '../../web/device/member.ts';
 import { decode, encode, type NumberType, roundTrip, wireBytes } from '../../web/mesh/wire.ts';
+import { argmax } from './golden.ts';
 
 /** Exchanges for `members` executors that wait for each other at every sum, rounded as on the wire. */
 export function lockstep(members: number, wire: NumberType = 'f32'): Exchange[] {
@@ -94,4 +95,15 @@ export async function teacherForce(
     );
   }
   return logits;
+}
+
+/** The next `tokens` best tokens after `ids`. */
+export async function greedy(stages: Executor[][], ids: number[], tokens: number): Promise<number[]> {
+  let logits = (await teacherForce(stages, ids)).at(-1) ?? new Float32Array();
+  const out: number[] = [];
+  for (let t = 0; t < tokens; t++) {
+    out.push(argmax(logits));
+    [logits] = await runPipeline(stages, Uint32Array.of(out[t]), ids.length + t);
+  }
+  return out;
 }

@@ -8,13 +8,14 @@ import type { BackendChooser } from '../../web/device/choose-backend.ts';
 import { createMemberService, type MemberService } from '../../web/device/member/service.ts';
 import type { ShardStore } from '../../web/device/store/store.ts';
 import { createWasmBackend } from '../../web/device/wasm/index.ts';
-import type { Emit, LoadRequest, RosterEntry } from '../../web/host/engine-types.ts';
+import type { Emit, LoadRequest } from '../../web/host/engine-types.ts';
 import { deviceStatuses } from '../../web/host/mesh/device-status.ts';
 import { createHub, type Hub } from '../../web/host/mesh/hub.ts';
 import type { OpenedModel } from '../../web/host/open-model.ts';
 import { loadSession, type Session } from '../../web/host/session.ts';
 import { MeshError } from '../../web/mesh/errors.ts';
 import type { Link } from '../../web/mesh/link.ts';
+import type { Neighbour } from '../../web/mesh/page-mesh.ts';
 import { type Linked, linked } from '../unit/mesh/linked.ts';
 import { kernelModule } from './node-model.ts';
 
@@ -180,7 +181,7 @@ export function playMesh({ model, own = {}, onRequest }: MeshPlay): PlayedMesh {
     },
     statuses() {
       const roster = [...devices.keys()].map(
-        (index): RosterEntry => ({
+        (index): Neighbour => ({
           ...{ index, id: String(index), name: `played ${index}`, browser: 'node' },
           ...{ online: true, link: 'webrtc', rttMs: 1 },
         }),

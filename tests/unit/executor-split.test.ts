@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import type { Executor } from '../../web/device/executor.ts';
 import type { Share } from '../../web/device/loader/types.ts';
 import type { Range } from '../../web/plan/types.ts';
-import { argmax, readGolden, rms, tinyModels } from '../support/golden.ts';
-import { runPipeline, teacherForce } from '../support/in-process.ts';
+import { readGolden, rms, tinyModels } from '../support/golden.ts';
+import { greedy, teacherForce } from '../support/in-process.ts';
 import {
   DEFAULT_MODEL,
   haveDefaultModel,
@@ -74,16 +74,6 @@ async function build(model: OpenModel, split: Split): Promise<Executor[][]> {
     layer = to;
   }
   return stages;
-}
-
-async function greedy(stages: Executor[][], ids: number[], tokens: number): Promise<number[]> {
-  let logits = (await teacherForce(stages, ids)).at(-1) ?? new Float32Array();
-  const out: number[] = [];
-  for (let t = 0; t < tokens; t++) {
-    out.push(argmax(logits));
-    [logits] = await runPipeline(stages, Uint32Array.of(out[t]), ids.length + t);
-  }
-  return out;
 }
 
 async function check(path: string, ids: number[], tokens: number, splits: Split[]): Promise<void> {

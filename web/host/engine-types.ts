@@ -17,6 +17,7 @@ import type {
   TokenEvent,
 } from '../api.ts';
 import type { Emulation } from '../device/page-options.ts';
+import type { Neighbour } from '../mesh/page-mesh.ts';
 import type { NumberType } from '../mesh/wire.ts';
 import type { GenerateRequest } from './requests.ts';
 
@@ -56,7 +57,7 @@ export interface EngineService {
   /** The page's end of the mesh (see `mesh/links.ts`). */
   connect(port: MessagePort, delayMs: number): void;
   /** What the page knows of the devices in the room. */
-  setRoster(roster: RosterEntry[]): void;
+  setRoster(roster: Neighbour[]): void;
   pauseDevice(index: number, paused: boolean): void;
   previewRatios(ratios: string): Promise<PlanPreview>;
   previewMove(move: Migration): Promise<PlanPreview>;
@@ -65,17 +66,6 @@ export interface EngineService {
   migrate(call: number, move: Migration): Promise<MoveReport>;
   /** Answers a request of the server's plan socket; JSON both ways. */
   planRequest(request: string): Promise<string>;
-}
-
-/** A device as the room and the page's mesh see it. */
-export interface RosterEntry {
-  index: number;
-  id: string;
-  name: string;
-  browser: string;
-  online: boolean;
-  link: 'webrtc' | 'relay' | 'none';
-  rttMs: number;
 }
 
 /** Events that the engine itself makes; `at` of a token counts from `performance.timeOrigin` 1970. */

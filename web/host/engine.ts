@@ -6,7 +6,8 @@ import { codeOf, HostError, messageOf } from '../device/errors.ts';
 import type { MakeBackend } from '../device/probe.ts';
 import type { ShardStore } from '../device/store/store.ts';
 import { receiveLinks } from '../mesh/links.ts';
-import type { Emit, EngineService, LoadRequest, ModelPlace, RosterEntry } from './engine-types.ts';
+import type { Neighbour } from '../mesh/page-mesh.ts';
+import type { Emit, EngineService, LoadRequest, ModelPlace } from './engine-types.ts';
 import { deviceStatuses } from './mesh/device-status.ts';
 import { createHub, OWN } from './mesh/hub.ts';
 import type { OpenedModel } from './open-model.ts';
@@ -46,7 +47,7 @@ export function createEngine(ports: EnginePorts): EngineService {
   /** Of a recovery that is under way, or of the next one. */
   let recovering = new AbortController();
   let state = 'idle';
-  let roster: readonly RosterEntry[] = [];
+  let roster: readonly Neighbour[] = [];
   /** Moves under way that a caller may end. */
   const moving = new Map<number, AbortController>();
   /** A model that is being loaded: devices may ask for its bytes already. */

@@ -114,8 +114,6 @@ export const ToDeviceSchema = v.variant('type', [
   v.strictObject({ type: v.literal('unload') }),
   /** The bytes that `read` asked for cannot be had. */
   v.strictObject({ type: v.literal('unreadable'), transfer: natural, code: text(32), message: text(1024) }),
-  /** Asks for `stats`. */
-  v.strictObject({ type: v.literal('stats') }),
   /** Asks for `profiled`; with `layers`, for the times of each layer too, which may take until the next pass. */
   v.strictObject({ type: v.literal('profile'), id: natural, layers: v.boolean() }),
 ]);

@@ -161,7 +161,6 @@ export const RelayHelloSchema = v.strictObject({
 });
 
 export type Profile = v.InferOutput<typeof ProfileSchema>;
-export type Seat = v.InferOutput<typeof SeatSchema>;
 export type Up = v.InferOutput<typeof UpSchema>;
 export type UpOf<T extends Up['type']> = Extract<Up, { type: T }>;
 export type Down = v.InferOutput<typeof DownSchema>;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { ROOT } from '../../../scripts/build.ts';
 
 /** Here, and not in the system's temporary directory, since models can be linked only within one file system. */
-export const CACHE = join(ROOT, 'node_modules', '.cache');
+const CACHE = join(ROOT, 'node_modules', '.cache');
 const PREFIX = 'test-run-';
 /** No run of the tests takes so long. */
 const ABANDONED_AFTER = 6 * 60 * 60 * 1000; // milliseconds

@@ -1,13 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { createServer } from 'vite';
-import { ensurePages, ROOT } from '../../../scripts/build.ts';
+import { ROOT } from '../../../scripts/build.ts';
 import { serveDataFrom } from '../../../scripts/vite-data.ts';
 import config from '../../../vite.config.ts';
+import { type ServerProcess, startServerProcess } from '../../support/server-process.ts';
 import { makeModelsDirectory } from './models.ts';
-import { CACHE, makeScratchDirectory } from './scratch.ts';
+import { makeScratchDirectory } from './scratch.ts';
 
 /** A server that runs for the tests. */
 export interface TestServer {
@@ -20,62 +19,30 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-const silent = () => undefined;
-
-/**
- * Starts the real server (`signaling-server/main.ts`) as a process of its own, on free ports, with the built pages and
- * the tests' models. Pages are built first when they are not up to date, and served from a copy, so that a build
- * meanwhile does not pull them away.
- */
+/** Starts the real server with the built pages and the tests' models. */
 export async function startTestServer(env: NodeJS.ProcessEnv = {}): Promise<TestServer> {
-  await ensurePages(silent);
   const scratch = makeScratchDirectory();
+  const remove = () => rmSync(scratch, { recursive: true, force: true });
   const models = makeModelsDirectory(scratch);
-  cpSync(join(ROOT, 'dist'), join(scratch, 'pages'), { recursive: true });
-  const child = spawn(
-    process.execPath,
-    [
-      ...['--import', 'tsx', 'signaling-server/main.ts', '--port', '0'],
-      ...['--models', models, '--pages', join(scratch, 'pages'), '--certificate', join(CACHE, 'test-certificate')],
-    ],
-    { cwd: ROOT, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] },
-  );
+  let server: ServerProcess;
   try {
-    const url = await readyUrl(child);
-    const addresses = (await (await fetch(`${url}/addresses.json`)).json()) as { https: string[] };
-    const close = async () => {
-      await stop(child);
-      rmSync(scratch, { recursive: true, force: true });
-    };
-    return { url, secureUrl: addresses.https.at(-1) ?? '', models, close };
+    server = await startServerProcess(models, scratch, env);
   } catch (error) {
-    await stop(child);
-    rmSync(scratch, { recursive: true, force: true });
+    remove();
     throw error;
   }
-}
-
-/** Origin from the server's `ready` line; rejects with what it said when it ends before. */
-function readyUrl(child: ChildProcess): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const said: string[] = [];
-    createInterface({ input: child.stdout! }).on('line', (line) => {
-      said.push(line);
-      const match = line.match(/^ready (\S+)\/host\.html$/);
-      if (match?.[1]) resolve(match[1]);
-    });
-    child.once('close', () => reject(new Error(`The server ended before it was ready:\n${said.join('\n')}`)));
-  });
-}
-
-function stop(child: ChildProcess): Promise<void> {
-  return new Promise((resolve) => {
-    if (child.exitCode !== null || child.signalCode !== null) resolve();
-    else {
-      child.once('close', () => resolve());
-      child.kill();
-    }
-  });
+  const { url, stop } = server;
+  const close = async () => {
+    await stop();
+    remove();
+  };
+  try {
+    const addresses = (await (await fetch(`${url}/addresses.json`)).json()) as { https: string[] };
+    return { url, secureUrl: addresses.https.at(-1) ?? '', models, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 /**

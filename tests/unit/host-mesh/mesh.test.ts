@@ -9,8 +9,8 @@ import type { Assignment } from '../../../web/mesh/control.ts';
 import { loopback } from '../../../web/mesh/loopback.ts';
 import { parseRatios } from '../../../web/plan/ratios.ts';
 import { makePlan } from '../../../web/plan/split.ts';
-import { argmax, tinyModels } from '../../support/golden.ts';
-import { runPipeline, teacherForce } from '../../support/in-process.ts';
+import { tinyModels } from '../../support/golden.ts';
+import { greedy } from '../../support/in-process.ts';
 import { kernelModule, type OpenModel, openModel, wholeShare } from '../../support/node-model.ts';
 import { meshed } from '../mesh/linked.ts';
 
@@ -110,14 +110,7 @@ async function mesh(
 }
 
 async function alone(model: OpenModel, ids: number[], tokens: number): Promise<number[]> {
-  const stages = [[await model.executor(wholeShare(model.hyper), { context: CONTEXT })]];
-  let logits = (await teacherForce(stages, ids)).at(-1) ?? new Float32Array();
-  const out: number[] = [];
-  for (let t = 0; t < tokens; t++) {
-    out.push(argmax(logits));
-    [logits] = await runPipeline(stages, Uint32Array.of(out[t]), ids.length + t);
-  }
-  return out;
+  return greedy([[await model.executor(wholeShare(model.hyper), { context: CONTEXT })]], ids, tokens);
 }
 
 const tiny = (name: string) => {

@@ -424,9 +424,6 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       case 'unreadable':
         model?.hostSource?.fail(message.transfer, new ModelError(message.code, message.message));
         break;
-      case 'stats':
-        sendStats();
-        break;
       case 'profile':
         void profile(message);
         break;

@@ -1,6 +1,6 @@
 /** What the page and scripts are told of every device. */
 import type { DeviceStatus } from '../../api.ts';
-import type { RosterEntry } from '../engine-types.ts';
+import type { Neighbour } from '../../mesh/page-mesh.ts';
 import type { Session } from '../session.ts';
 import type { DeviceStats, MeshDevice } from './devices.ts';
 import { type Hub, OWN } from './hub.ts';
@@ -8,7 +8,7 @@ import { devicesOf } from './layout.ts';
 
 export interface StatusParts {
   hub: Hub;
-  roster: readonly RosterEntry[];
+  roster: readonly Neighbour[];
   session: Session | undefined;
   /** Tokens are being computed right now. */
   computing: boolean;
@@ -33,7 +33,7 @@ export function deviceStatuses(parts: StatusParts): DeviceStatus[] {
 function statusOf(
   index: number,
   device: MeshDevice | undefined,
-  entry: RosterEntry | undefined,
+  entry: Neighbour | undefined,
   member: boolean,
   { hub, session, computing, browser }: StatusParts,
 ): DeviceStatus {

@@ -68,7 +68,7 @@ export function createHealer(options: HealOptions): Healer {
 
   /** This page's device failed: another backend, or none. Rejects where it was the last device. */
   async function replaceOwn(cause: unknown, first: boolean): Promise<void> {
-    const failure = cause instanceof DeviceError ? cause : new DeviceError(codeOf(cause) ?? 'lost', messageOf(cause));
+    const failure = cause instanceof DeviceError ? cause : new DeviceError(codeOf(cause), messageOf(cause));
     const { description = 'This device' } = own.measurement ?? {};
     const [kind] = own.alternatives(failure);
     if (first) log('warn', `${description} failed: ${failure.message}`, failure.code);

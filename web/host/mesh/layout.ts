@@ -7,7 +7,7 @@ import { nodesOf } from '../../plan/nodes.ts';
 import { count } from '../../plan/ranges.ts';
 import { parseRatios, type Ratios, RatiosError } from '../../plan/ratios.ts';
 import { makePlan } from '../../plan/split.ts';
-import type { Plan } from '../../plan/types.ts';
+import type { Plan, Range } from '../../plan/types.ts';
 import type { DeviceNeeds } from '../context-size.ts';
 
 /**
@@ -84,15 +84,22 @@ export function needsOf(
   limitOf: (device: number) => MemoryLimit | undefined,
 ): DeviceNeeds[] {
   return planBytes(plan, catalogue.hyper, sizesOf(catalogue, plan, 1)).map(({ device, weightBytes, kvBytes }) => {
-    const stage = plan.stages.find(({ members }) => members.some((member) => member.device === device));
-    const [from, to] = stage?.layers ?? [0, 0];
+    const [from, to] = layersOf(plan, device);
     const whole = to - from === catalogue.hyper.layers;
     return {
-      name: device === 0 ? 'this device' : `device ${device}`,
+      name: nameOf(device),
       part: whole ? 'weights and context' : `layers ${from} to ${to - 1}`,
       ...{ weightBytes, kvBytes, limit: limitOf(device) },
     };
   });
+}
+
+/** For people, in a sentence. */
+export const nameOf = (device: number): string => (device === 0 ? 'this device' : `device ${device}`);
+
+/** The layers that a device computes; none for one that the plan does not use. */
+export function layersOf(plan: Plan, device: number): Range {
+  return plan.stages.find(({ members }) => members.some((member) => member.device === device))?.layers ?? [0, 0];
 }
 
 /** Devices of a plan, in node order. */

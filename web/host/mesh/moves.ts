@@ -9,7 +9,7 @@ import { shortages } from '../../plan/memory.ts';
 import { applyMove, type Move } from '../../plan/moves.ts';
 import type { Emit } from '../engine-types.ts';
 import type { ApplyOptions, Conductor } from './conductor.ts';
-import { planFor, sizesOf } from './layout.ts';
+import { layersOf, nameOf, planFor, sizesOf } from './layout.ts';
 
 export interface MovesOptions {
   conductor: Conductor;
@@ -110,11 +110,12 @@ export function createMoves({
           tell({ state: 'committed', epoch: plan.epoch });
           return { ...report };
         }
-        const bytes = { weightBytes: 0, kvBytes: 0 };
-        for (const one of diffPlans(plan, wanted, hyper, sizesOf(catalogue, plan, 0).embedding)) {
-          bytes.weightBytes += Math.round(changeBytes(one, hyper, sizesOf(catalogue, plan, 0)).weightBytes);
+        const sizes = sizesOf(catalogue, plan, 0);
+        let weightBytes = 0;
+        for (const one of diffPlans(plan, wanted, hyper, sizes.embedding)) {
+          weightBytes += Math.round(changeBytes(one, hyper, sizes).weightBytes);
         }
-        tell({ epoch: wanted.epoch, ...bytes });
+        tell({ epoch: wanted.epoch, weightBytes });
         measured = report;
         const { epoch, weightMs, copyMs, commitMs, kvBytes, position } = await conductor.apply(wanted, {
           ...{ signal, exact },
@@ -146,11 +147,9 @@ export function createMoves({
     const [short] = shortages(plan, next, hyper, limits(plan));
     if (!short) return next;
     const { device, wanted: needed, room: allowed } = short;
-    const [from, to] = next.stages.find(({ members }) => members.some((one) => one.device === device))?.layers ?? [
-      0, 0,
-    ];
+    const [from, to] = layersOf(next, device);
     const mb = (bytes: number) => `${Math.ceil(bytes / 1e6)} MB`;
-    const name = device === 0 ? 'this device' : `device ${device}`;
+    const name = nameOf(device);
     const refused = `Layers ${from} to ${to - 1} would need ${mb(needed)} on ${name} for weights and context, with what it holds until the switch, but it may use ${mb(allowed)}: ${mb(needed - allowed)} are missing. Give it a smaller share.`;
     return { refused };
   }
