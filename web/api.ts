@@ -192,6 +192,27 @@ export interface Status {
   moves: MoveReport[];
 }
 
+/** One forward pass through a device's share: a chunk of the prompt, or a token. */
+export interface Pass {
+  /** Of the plan under which it ran. */
+  epoch: number;
+  /** First position, and how many. */
+  position: number;
+  tokens: number;
+  /** Computing, and waiting for the sums of the other members of its stage. */
+  execMs: number;
+  syncMs: number;
+  /** Over all links of the device, since its pass before. */
+  bytesSent: number;
+  bytesReceived: number;
+}
+
+export interface DevicePasses {
+  device: number;
+  /** Oldest first. */
+  passes: Pass[];
+}
+
 /** A device that asks to join. */
 export interface Knock {
   id: string;
@@ -255,6 +276,8 @@ export interface EdgeVisor extends MeshHandle {
   generate(options: GenerateOptions): Promise<Generation>;
   evaluate(options: EvaluateOptions): Promise<Evaluation>;
   status(): Promise<Status>;
+  /** The last forward passes of every device of the plan, at most 512 each. */
+  passes(): Promise<DevicePasses[]>;
   /** What this browser's shard store holds. */
   stored(): Promise<StoredModel[]>;
   deleteStored(digest: string): Promise<void>;

@@ -1,6 +1,7 @@
 /** What passes between the page and the engine's Worker. Types only: neither side may pull the other in. */
 import type {
   BackendChoice,
+  DevicePasses,
   EvaluateOptions,
   Evaluation,
   EventDetails,
@@ -52,6 +53,7 @@ export interface EngineService {
   abort(call: number): void;
   evaluate(options: EvaluateOptions): Promise<Evaluation>;
   status(): Promise<Status>;
+  passes(): Promise<DevicePasses[]>;
   stored(): Promise<StoredModel[]>;
   deleteStored(digest: string): Promise<void>;
   /** The page's end of the mesh (see `mesh/links.ts`). */

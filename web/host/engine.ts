@@ -10,6 +10,8 @@ import type { Neighbour } from '../mesh/page-mesh.ts';
 import type { Emit, EngineService, LoadRequest, ModelPlace } from './engine-types.ts';
 import { deviceStatuses } from './mesh/device-status.ts';
 import { createHub, OWN } from './mesh/hub.ts';
+import { devicesOf } from './mesh/layout.ts';
+import { passesOf } from './mesh/passes.ts';
 import type { OpenedModel } from './open-model.ts';
 import { createPlanControl } from './plan-control.ts';
 import { loadSession, type Session } from './session.ts';
@@ -260,6 +262,7 @@ export function createEngine(ports: EnginePorts): EngineService {
       };
     },
 
+    passes: async () => passesOf(devicesOf(loaded().info.plan), hub.devices.profile),
     stored: async () => (await requireStore()).list(),
     deleteStored: async (digest) => (await requireStore()).remove(digest),
 

@@ -156,6 +156,7 @@ export function createHandle(start: () => EngineWorker, search: string): EdgeVis
       return callLoaded((engine) => engine.evaluate(request));
     },
     status: async () => (crash ? failedStatus : call((engine) => engine.status())),
+    passes: async () => callLoaded((engine) => engine.passes()),
     stored: async () => call((engine) => engine.stored()),
     deleteStored: async (digest) => call((engine) => engine.deleteStored(String(digest))),
     on(event, listener) {

@@ -135,7 +135,7 @@ export function createPlanControl({ session, profile }: PlanControlPorts): (requ
   }
 
   const profiles = (nodes: Node[], layers: boolean) =>
-    Promise.all(nodes.map(async (node) => ({ node, times: await profile(node.member.device, layers) })));
+    Promise.all(nodes.map(async (node) => ({ node, times: await profile(node.member.device, { layers }) })));
 
   async function perf(): Promise<object> {
     const current = session();

@@ -114,8 +114,11 @@ export const ToDeviceSchema = v.variant('type', [
   v.strictObject({ type: v.literal('unload') }),
   /** The bytes that `read` asked for cannot be had. */
   v.strictObject({ type: v.literal('unreadable'), transfer: natural, code: text(32), message: text(1024) }),
-  /** Asks for `profiled`; with `layers`, for the times of each layer too, which may take until the next pass. */
-  v.strictObject({ type: v.literal('profile'), id: natural, layers: v.boolean() }),
+  /**
+   * Asks for `profiled`; with `layers`, for the times of each layer too, which may take until the next pass; with
+   * `passes`, for the passes before the last one too.
+   */
+  v.strictObject({ type: v.literal('profile'), id: natural, layers: v.boolean(), passes: v.boolean() }),
 ]);
 
 const AboutSchema = v.strictObject({
@@ -186,6 +189,8 @@ export const ToHostSchema = v.variant('type', [
     id: natural,
     ...{ position: natural, batchSize: natural, execUs: natural, syncUs: natural },
     layers: list(v.tuple([natural, natural, natural]), 4096),
+    /** Oldest first: epoch, position, tokens, microseconds of computing and of waiting, bytes sent and received. */
+    passes: list(v.tuple([natural, natural, natural, natural, natural, natural, natural]), 4096),
   }),
 ]);
 

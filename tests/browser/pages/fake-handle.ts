@@ -217,6 +217,9 @@ export function installHandle(): EdgeVisor {
           : [],
       };
     },
+    async passes() {
+      return [];
+    },
     async stored() {
       return stored;
     },

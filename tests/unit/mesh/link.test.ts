@@ -1,6 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import type { BulkPiece } from '../../../web/mesh/bulk.ts';
-import { createFrameBuffer, type Frame, FrameError, type Header, Kind, writeHeader } from '../../../web/mesh/frames.ts';
+import {
+  createFrameBuffer,
+  FRAME_VERSION,
+  type Frame,
+  FrameError,
+  type Header,
+  Kind,
+  writeHeader,
+} from '../../../web/mesh/frames.ts';
 import { type Link, openLink } from '../../../web/mesh/link.ts';
 import { linked, settled } from './linked.ts';
 import { memoryChannels } from './memory-channel.ts';
@@ -248,10 +256,10 @@ describe('a link', () => {
       bulk: bulk[0],
       maxMessageBytes: () => 1000,
     });
-    tensors[1].send(Uint8Array.of(2, 0, 0, 0));
+    tensors[1].send(Uint8Array.of(FRAME_VERSION + 1, 0, 0, 0));
     await expect(opened).rejects.toMatchObject({
       code: 'version',
-      message: 'Device 1 speaks version 2 of the mesh, this one version 1. Reload both pages.',
+      message: `Device 1 speaks version ${FRAME_VERSION + 1} of the mesh, this one version ${FRAME_VERSION}. Reload both pages.`,
     });
   });
 
@@ -267,7 +275,7 @@ describe('a link', () => {
   test('that gets a malformed frame closes, and no other does', async () => {
     const bad = await linked(0, 1);
     const good = await linked(0, 2);
-    bad.tensors[1].send(Uint8Array.of(1, 200, 0));
+    bad.tensors[1].send(Uint8Array.of(FRAME_VERSION, 200, 0));
     await settled();
     expect(bad.a.failure).toMatchObject({ code: 'malformed', device: 1 });
     expect(bad.b.failure).toMatchObject({ code: 'lost', device: 0 });

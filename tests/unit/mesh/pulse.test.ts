@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { FRAME_VERSION } from '../../../web/mesh/frames.ts';
 import { BEAT_MS, createPulse, LOST_MS, type Pulse } from '../../../web/mesh/pulse.ts';
 import { settled } from './linked.ts';
 import { type MemoryChannel, memoryChannels } from './memory-channel.ts';
@@ -104,7 +105,7 @@ describe('heartbeats', () => {
   });
 
   test('end with the channel, and with nonsense', async () => {
-    channels[1].send(Uint8Array.of(1, 2, 3));
+    channels[1].send(Uint8Array.of(FRAME_VERSION, 2, 3));
     await settled();
     expect(lost).toEqual(['a: it sent a message shorter than a header', 'b: closed here']);
   });

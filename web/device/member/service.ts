@@ -23,6 +23,7 @@ import type { StreamingPartReader } from '../store/types.ts';
 import { createTurns } from '../turns.ts';
 import { createHostSource, type HostSource } from './host-source.ts';
 import { BulkSlot, bulkAssembler, decodeKv, encodeKv, KV_HEADER_BYTES, type KvBlock } from './kv-copy.ts';
+import { type Carried, createPassLog } from './pass-log.ts';
 import { type Held, type RunStats, type StageRun, startStageRun } from './stage-run.ts';
 import { createUrlSource } from './url-source.ts';
 import { fromWireModel } from './wire-model.ts';
@@ -114,6 +115,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   const carriedBefore = { sent: 0, received: 0 };
   /** Of the last batch under an earlier assignment. */
   let earlier: Readonly<RunStats> | undefined;
+  const passes = createPassLog();
 
   const tell = (message: ToHost): void => {
     if (host && !host.failure) host.sendControl(message);
@@ -291,6 +293,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     if (change) {
       const [device, from, hostLink] = [backend, model, host];
       if (!device || !from || !hostLink) throw new DeviceError('lost', 'The device that computed is gone.');
+      // What loading the model took belongs to no pass; what a move takes comes on top of those that go on meanwhile.
+      if (!executor) passes.begin(carried());
       if (executor) executor.setWeights(change.weights);
       else executor = createExecutor(from.catalogue.hyper, device, change.weights);
       for (const { layer, kvHead, from: start, slice } of kv) await device.writeKv(layer, kvHead, start, slice);
@@ -298,6 +302,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       if (backend !== device) throw new DeviceError('lost', 'The device that computed is gone.');
       run = startStageRun({
         ...{ assignment, executor, self, host: hostLink, peers, held },
+        onPass: (stats) => passes.add(wanted, stats, carried()),
         onHeld(next) {
           held = next;
           tell({ type: 'held', epoch: wanted });
@@ -377,20 +382,26 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     tell({ type: 'broken', epoch: wanted, code, message, ...(device !== undefined && { device }) });
   }
 
+  /** Over all links since this device joined. */
+  function carried(): Carried {
+    const sum = { ...carriedBefore };
+    for (const link of peers.values()) addBytes(sum, link);
+    return sum;
+  }
+
   function sendStats(): void {
     reportedTokens = run?.stats.tokens ?? 0;
     const { position = 0, batchSize = 0, execUs = 0, syncUs = 0, tokens = 0 } = run?.stats ?? {};
-    const carried = { ...carriedBefore };
-    for (const link of peers.values()) addBytes(carried, link);
     const all = tokensBefore + tokens;
-    tell({ type: 'stats', ...totals(), ...carried, tokens: all, position, batchSize, execUs, syncUs });
+    tell({ type: 'stats', ...totals(), ...carried(), tokens: all, position, batchSize, execUs, syncUs });
   }
 
-  async function profile({ id, layers }: Extract<ToDevice, { type: 'profile' }>): Promise<void> {
+  async function profile({ id, layers, passes: wanted }: Extract<ToDevice, { type: 'profile' }>): Promise<void> {
     const measured = layers && run ? await run.layerTimes() : [];
     const last = run && run.stats.batchSize > 0 ? run.stats : earlier;
     const { position = 0, batchSize = 0, execUs = 0, syncUs = 0 } = last ?? {};
-    tell({ type: 'profiled', id, position, batchSize, execUs, syncUs, layers: measured });
+    const recorded = wanted ? [...passes.records] : [];
+    tell({ type: 'profiled', id, position, batchSize, execUs, syncUs, layers: measured, passes: recorded });
   }
 
   function handle(message: ToDevice): void {
@@ -504,7 +515,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   };
 }
 
-function addBytes(sum: { sent: number; received: number }, { stats }: Link): void {
+function addBytes(sum: Carried, { stats }: Link): void {
   sum.sent += stats.bytesSent;
   sum.received += stats.bytesReceived;
 }

@@ -38,6 +38,8 @@ export interface StageRunOptions {
   held?: Held | undefined;
   /** A residual is held, as `hold` asked. */
   onHeld(held: Held): void;
+  /** A pass is over: `stats` are of it. */
+  onPass(stats: Readonly<RunStats>): void;
   /** Called once when this plan cannot go on. */
   onBroken(error: unknown): void;
 }
@@ -81,7 +83,7 @@ interface Incoming {
 }
 
 export function startStageRun(options: StageRunOptions): StageRun {
-  const { assignment, executor, self, host, peers, held, onHeld, onBroken } = options;
+  const { assignment, executor, self, host, peers, held, onHeld, onPass, onBroken } = options;
   const { epoch, members, next, previous, share } = assignment;
   const { dim } = executor.hyper;
   const leads = members[0] === self;
@@ -279,6 +281,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
     stats.syncUs = Math.round(1000 * waitedMs);
     stats.execUs = Math.round(1000 * (performance.now() - started - waitedMs));
     stats.tokens += count;
+    onPass(stats);
     times.passed();
   }
 

@@ -58,7 +58,7 @@ export interface Devices {
    */
   request(index: number, message: ToDevice, answer: Expected & { at?: number }, signal?: AbortSignal): Promise<number>;
   /** Asks a device how long its last batch took; undefined where it is gone or does not say. */
-  profile(index: number, layers: boolean): Promise<DeviceProfile | undefined>;
+  profile(index: number, more?: { layers?: boolean; passes?: boolean }): Promise<DeviceProfile | undefined>;
   /** As `request`, for an answer that something else sets off. */
   expect(index: number, answer: Expected, signal?: AbortSignal): Promise<number>;
 }
@@ -231,7 +231,7 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
       lastEpoch = Math.max(wanted, lastEpoch + 1);
       return lastEpoch;
     },
-    profile(index, layers) {
+    profile(index, { layers = false, passes = false } = {}) {
       const device = devices.get(index);
       if (!device || device.link.failure) return Promise.resolve(undefined);
       const { link } = device;
@@ -246,7 +246,7 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
           resolve(profile);
         };
         profiling.set(id, { index, resolve: done });
-        link.sendControl({ type: 'profile', id, layers } satisfies ToDevice);
+        link.sendControl({ type: 'profile', id, layers, passes } satisfies ToDevice);
       });
     },
     send(index, message) {
