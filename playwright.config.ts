@@ -1,25 +1,8 @@
 import { defineConfig, type PlaywrightTestConfig } from '@playwright/test';
 import { findBrowser } from './scripts/browsers.ts';
+import { chromiumOptions } from './tests/support/chromium.ts';
 
 type Project = NonNullable<PlaywrightTestConfig['projects']>[number];
-
-/** WebGPU on the processor, since test machines have no GPU; no calls home; addresses that resolve between processes. */
-const CHROMIUM_FLAGS = [
-  '--no-sandbox',
-  '--enable-unsafe-webgpu',
-  '--use-webgpu-adapter=swiftshader',
-  '--enable-features=Vulkan',
-  '--disable-features=WebRtcHideLocalIpsWithMdns',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  // Several tabs compute at once; those in the background must not be slowed down.
-  '--disable-background-timer-throttling',
-  '--disable-backgrounding-occluded-windows',
-  '--disable-renderer-backgrounding',
-];
 
 const FIREFOX_PREFERENCES = {
   'dom.webgpu.enabled': true,
@@ -38,14 +21,8 @@ const CHROMIUM_ONLY = [/contribute-page/, /mesh-panel/, /mesh-loss/, /mesh-shard
 const NO_MEDIA_EMULATION = { colorScheme: null, reducedMotion: null, forcedColors: null, contrast: null } as const;
 
 function chromiumProject(): Project[] {
-  const found = findBrowser('chromium');
-  if (!found) return [];
-  return [
-    {
-      name: 'chromium',
-      use: { browserName: 'chromium', launchOptions: { executablePath: found.path, args: CHROMIUM_FLAGS } },
-    },
-  ];
+  const launchOptions = chromiumOptions();
+  return launchOptions ? [{ name: 'chromium', use: { browserName: 'chromium', launchOptions } }] : [];
 }
 
 function firefoxProject(): Project[] {

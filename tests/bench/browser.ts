@@ -4,13 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BrowserContext, chromium, type Page } from 'playwright';
-import config from '../../playwright.config.ts';
+import { chromiumOptions } from '../support/chromium.ts';
 import { BenchError } from './bench-error.ts';
 import { browserMemory, type Memory } from './memory.ts';
 
 /** Starting a browser leaves work behind; it counts to nobody. */
 const SETTLE_MS = 2000;
-const SOFTWARE_ADAPTER = '--use-webgpu-adapter=swiftshader';
 
 export interface BenchBrowser {
   page: Page;
@@ -29,13 +28,12 @@ export interface BenchBrowser {
  * @param gpu take the machine's GPU instead of the software adapter of the tests
  */
 export async function openBrowser(emptyPage: string, { gpu }: { gpu: boolean }): Promise<BenchBrowser> {
-  const options = config.projects?.find(({ name }) => name === 'chromium')?.use?.launchOptions;
+  const options = chromiumOptions({ gpu });
   if (!options) throw new BenchError('No Chromium to measure in. Install it, or set CHROMIUM_PATH.');
   const profile = mkdtempSync(join(tmpdir(), 'edgevisor-bench-'));
-  const args = (options.args ?? []).filter((flag) => !gpu || flag !== SOFTWARE_ADAPTER);
   let context: BrowserContext;
   try {
-    context = await chromium.launchPersistentContext(profile, { ...options, args });
+    context = await chromium.launchPersistentContext(profile, options);
   } catch (error) {
     rmSync(profile, { recursive: true, force: true });
     throw error;

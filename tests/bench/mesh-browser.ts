@@ -2,13 +2,13 @@
 
 import { join } from 'node:path';
 import { type Browser, chromium } from 'playwright';
-import config from '../../playwright.config.ts';
 import { ROOT } from '../../scripts/build.ts';
+import { chromiumOptions } from '../support/chromium.ts';
 import { BenchError } from './bench-error.ts';
 import { startOurServer } from './servers.ts';
 
 export async function withMeshBrowser(work: (browser: Browser, url: string) => Promise<void>): Promise<void> {
-  const options = config.projects?.find(({ name }) => name === 'chromium')?.use?.launchOptions;
+  const options = chromiumOptions();
   if (!options) throw new BenchError('No Chromium to measure in. Install it, or set CHROMIUM_PATH.');
   const server = await startOurServer(process.env.MODELS_DIR ?? join(ROOT, 'models'));
   const browser = await chromium.launch(options);
