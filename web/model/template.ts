@@ -1,12 +1,12 @@
 /** Chat templates: from messages to the text that a model was trained to answer. */
-import { Template } from '@huggingface/jinja';
+import { type BoundedTemplate, boundedTemplate, TemplateLimitError } from './template/bounded.ts';
 import { type ChatTemplate, type Metadata, ModelError, type ModelFile } from './types.ts';
 
 /**
  * The chat template of a file. Where a file has none: the format that its vocabulary has the markers of (ChatML, Llama 3,
  * Llama 2 or Mistral for SentencePiece vocabularies), else a plain transcript for models that never saw a chat format.
  * Throws ModelError `template` where the template cannot be read; the function it gives throws it where the template
- * refuses the messages, with the template's own complaint.
+ * refuses the messages, with the template's own complaint, or does more work than any honest one.
  */
 export function chatTemplate(file: ModelFile): ChatTemplate {
   const { metadata } = file;
@@ -17,9 +17,9 @@ export function chatTemplate(file: ModelFile): ChatTemplate {
     unk_token: tokenText(metadata, 'unknown'),
     pad_token: tokenText(metadata, 'padding'),
   };
-  let template: Template;
+  let template: BoundedTemplate;
   try {
-    template = new Template(source);
+    template = boundedTemplate(source);
   } catch (cause) {
     throw new ModelError('template', `The model's chat template cannot be read: ${complaint(cause)}`, { cause });
   }
@@ -31,6 +31,7 @@ export function chatTemplate(file: ModelFile): ChatTemplate {
         add_generation_prompt: generationPrompt,
       });
     } catch (cause) {
+      if (cause instanceof TemplateLimitError) throw new ModelError('template', stopped(cause), { cause });
       throw new ModelError('template', `The model's chat template refuses these messages: ${complaint(cause)}`, {
         cause,
       });
@@ -79,6 +80,10 @@ function tokenText(metadata: Metadata, name: string): string {
   const text = Array.isArray(tokens) && typeof id === 'number' ? tokens[id] : undefined;
   return typeof text === 'string' ? text : '';
 }
+
+const stopped = (cause: TemplateLimitError): string =>
+  `The model's chat template was stopped: ${cause.message}. It is broken, or made to do harm. Use another file of this ` +
+  'model, or do without the template: edgevisor.generate({ prompt }) takes plain text.';
 
 const MAX_COMPLAINT = 300;
 
