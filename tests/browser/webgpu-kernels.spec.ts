@@ -70,3 +70,25 @@ test('WebGPU equals the reference: tiles that lie side by side and across each o
   // A bit less or more in the rounded inputs would make 1e-4.
   for (const error of errors) expect(error).toBeLessThan(1e-5);
 });
+
+test('timing the operations changes no bit; without timestamps nothing is timed', async ({ modulePage }) => {
+  const [timed, untimed] = await modulePage.evaluate(async (shape) => {
+    const module = '/tests/browser/kernels/compare.ts';
+    const { timeOperations } = (await import(module)) as typeof import('./kernels/compare.ts');
+    return [await timeOperations(shape, false), await timeOperations(shape, true)];
+  }, GROUPED);
+  for (const { equal } of [timed, untimed]) expect(equal).toEqual([true, true]);
+  expect(untimed).toMatchObject({ timesOperations: false, timed: [] });
+  test.skip(!timed.timesOperations, 'this adapter has no timestamp queries');
+  expect(new Set(timed.timed)).toEqual(
+    new Set([
+      'embed',
+      ...[0, 1].flatMap((layer) =>
+        ['attentionNorm', 'qkv', 'rope', 'scores', 'o', 'ffnNorm', 'gateUp', 'act', 'down'].map(
+          (name) => `${name} ${layer}`,
+        ),
+      ),
+      'head',
+    ]),
+  );
+});

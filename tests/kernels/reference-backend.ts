@@ -284,6 +284,7 @@ export function createReferenceBackend(options: ReferenceOptions): Backend {
   return {
     kind: 'wasm',
     threads: 1,
+    timesOperations: false,
     description: 'float64 reference',
     lost: new Promise(() => {}),
     async addTile(_role, data) {

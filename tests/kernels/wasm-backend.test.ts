@@ -115,6 +115,42 @@ test('prefill in one batch and token by token give the same bits', async () => {
   expect(last).toEqual(whole);
 });
 
+test('timing the operations changes no bit, and names every one of every layer', async () => {
+  const model = randomModel(GROUPED, ['q4', 'q8', 'f16'], 3, 11);
+  const [plainly, timed] = [await wasm(model.hyper, false), await wasm(model.hyper, false)];
+  for (const backend of [plainly, timed]) await model.install(backend);
+  const ops: StepOp[] = [...wholeToken(GROUPED.layers), { op: 'head', positions: 'last' }];
+  let position = 0;
+  for (const count of [5, 1]) {
+    const step: Step = {
+      position,
+      count,
+      ids: Uint32Array.from({ length: count }, (_, t) => 3 * t + 2),
+      ops,
+      output: 'logits',
+    };
+    const expected = (await plainly.run(step)).slice();
+    const seen = new Set<string>();
+    let total = 0;
+    const actual = await timed.run({
+      ...step,
+      timer(operation, layer, ms) {
+        seen.add(`${operation} ${layer ?? ''}`.trim());
+        total += ms;
+      },
+    });
+    expect(actual).toEqual(expected);
+    const halves = ['attentionNorm', 'qkv', 'rope', 'scores', 'join', 'o', 'ffnNorm', 'gateUp', 'act', 'down'];
+    expect([...seen]).toEqual([
+      'embed',
+      ...[0, 1].flatMap((layer) => halves.map((name) => `${name} ${layer}`)),
+      'head',
+    ]);
+    expect(total).toBeGreaterThan(0);
+    position += count;
+  }
+});
+
 test('a layer split over two members gives partial sums that add up', async () => {
   const model = randomModel(SMALL, ['q4'], 1, 5);
   const whole = await wasm(model.hyper, false);

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { PassTimes } from '../../web/device/webgpu/pass-times.ts';
 import { createRecorder } from '../../web/device/webgpu/recorder.ts';
 
 /** A device that only writes down what it is told. */
@@ -11,7 +12,11 @@ function fakeDevice() {
     end: () => calls.push('end'),
   };
   const encoder = {
-    beginComputePass: () => pass,
+    beginComputePass: (descriptor: GPUComputePassDescriptor) => {
+      const first = descriptor.timestampWrites?.beginningOfPassWriteIndex;
+      if (first !== undefined) calls.push(`pass ${first}`);
+      return pass;
+    },
     clearBuffer: () => calls.push('clear'),
     finish: () => ({}),
   };
@@ -46,4 +51,36 @@ test('one pass holds all dispatches, but for buffers that are cleared between th
   recorder.end();
   expect(calls).toEqual(['dispatch 1 1', 'dispatch 2 3', 'end', 'clear', 'dispatch 4 1', 'end']);
   expect(recorder.dispatches).toBe(3);
+});
+
+test('where times are wanted, each operation has passes of its own, named with its layer', () => {
+  const { calls, device } = fakeDevice();
+  const named: string[] = [];
+  const times: PassTimes = {
+    reset: () => undefined,
+    begin(operation, layer) {
+      named.push(`${operation} ${layer ?? ''}`.trim());
+      return { querySet: {} as GPUQuerySet, beginningOfPassWriteIndex: 2 * (named.length - 1) };
+    },
+    resolve: () => 0,
+    buffer: {} as GPUBuffer,
+    report: () => undefined,
+  };
+  const recorder = createRecorder(device, Number.POSITIVE_INFINITY, times);
+  recorder.mark('embed');
+  recorder.dispatch(pipeline, group, 1);
+  recorder.layer = 3;
+  recorder.mark('qkv');
+  recorder.dispatch(pipeline, group, 2);
+  recorder.dispatch(pipeline, group, 3);
+  recorder.mark('join');
+  recorder.mark('o');
+  recorder.dispatch(pipeline, group, 4);
+  recorder.end();
+  expect(named).toEqual(['embed', 'qkv 3', 'o 3']);
+  expect(calls).toEqual([
+    ...['pass 0', 'dispatch 1 1', 'end'],
+    ...['pass 2', 'dispatch 2 1', 'dispatch 3 1', 'end'],
+    ...['pass 4', 'dispatch 4 1', 'end'],
+  ]);
 });

@@ -4,6 +4,7 @@
  * What it is not: it never decides what to own; the Executor tells it, and may change it between two steps.
  */
 import type { HyperParameters, MatrixRole, TileData, VectorRole } from '../model/types.ts';
+import type { OperationTimer } from './operations.ts';
 
 export type { TileData };
 
@@ -61,6 +62,8 @@ export interface Step {
   ops: StepOp[];
   /** What to read back: partial and residual are count × dim, logits are positions × local vocabulary rows. */
   output: 'none' | 'partial' | 'residual' | 'logits';
+  /** Told the time of every operation, where the backend `timesOperations`. That costs time, and changes no result. */
+  timer?: OperationTimer;
 }
 
 export interface BackendOptions {
@@ -69,6 +72,8 @@ export interface BackendOptions {
   context: number;
   /** Most positions in one step. */
   maxBatch: number;
+  /** The times of operations will be asked for (`Step.timer`). */
+  profile?: boolean;
 }
 
 /** KV of one head over some positions in the exchange format of `docs/arithmetic.md`. */
@@ -86,6 +91,8 @@ export interface Backend {
   readonly threads: number;
   /** In words: `WASM relaxed SIMD, 2 threads`, or the adapter's name. */
   readonly description: string;
+  /** It can tell the times of single operations; a WebGPU adapter without timestamps cannot. */
+  readonly timesOperations: boolean;
   /** Resolves when the backend can compute no more (device lost, out of memory), with the reason in words. */
   readonly lost: Promise<string>;
 

@@ -2,6 +2,7 @@
 import type { Range } from '../plan/types.ts';
 import type { Step } from './backend.ts';
 import { type Executor, soloLayers } from './executor.ts';
+import { type OperationTimer, runTimed } from './operations.ts';
 
 /** Adds the partial sums of all members of a stage; everyone gets the same bits. */
 export interface Exchange {
@@ -36,22 +37,25 @@ export interface Batch {
   output: 'none' | 'residual' | { logits: 'last' | 'all' };
   /** Measures every layer. A member without company then computes half by half, which is slower. */
   timer?: LayerTimer | undefined;
+  /** Measures every operation that the backend can tell from the others. */
+  operations?: OperationTimer | undefined;
 }
 
 /** Runs a batch through this member's layers. The result is a view that the next batch may overwrite. */
 export async function runStage(executor: Executor, exchange: Exchange, batch: Batch): Promise<Float32Array> {
-  const { position, count, input, output, timer, layers = executor.weights.share.layers } = batch;
+  const { position, count, input, output, timer, operations, layers = executor.weights.share.layers } = batch;
+  const via: Steps = operations ? { run: (step) => runTimed(executor, step, operations) } : executor;
   const start: Pick<Step, 'ids' | 'residual'> = 'ids' in input ? { ids: input.ids } : { residual: input.residual };
   const first: Step['ops'] = 'ids' in input ? [{ op: 'embed' }] : [];
   const last: Step['ops'] = typeof output === 'object' ? [{ op: 'head', positions: output.logits }] : [];
   const kind = typeof output === 'object' ? 'logits' : output;
   const run: StageSteps = { position, count, start, first, last, kind, timer };
-  if (exchange.members > 1) return sharedStage(executor, exchange, layers, run);
+  if (exchange.members > 1) return sharedStage(via, exchange, layers, run);
   if (!timer) {
     const ops = [...first, ...soloLayers(layers), ...last];
-    return executor.run({ position, count, ...start, ops, output: kind });
+    return via.run({ position, count, ...start, ops, output: kind });
   }
-  return timedStage(executor, layers, run, timer);
+  return timedStage(via, layers, run, timer);
 }
 
 interface StageSteps extends Pick<Step, 'position' | 'count'> {
@@ -62,8 +66,11 @@ interface StageSteps extends Pick<Step, 'position' | 'count'> {
   timer?: LayerTimer | undefined;
 }
 
+/** Whatever runs steps. */
+type Steps = Pick<Executor, 'run'>;
+
 async function sharedStage(
-  executor: Executor,
+  executor: Steps,
   exchange: Exchange,
   [from, to]: Range,
   run: StageSteps,
@@ -96,7 +103,7 @@ async function sharedStage(
 
 /** The same operations as in one step, but one step for each half of a layer. The residual is read back to know its end. */
 async function timedStage(
-  executor: Executor,
+  executor: Steps,
   [from, to]: Range,
   { position, count, start, first, last, kind }: StageSteps,
   timer: LayerTimer,

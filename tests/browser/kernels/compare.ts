@@ -164,3 +164,34 @@ async function compareKv(a: Backend, b: Backend, shape: RandomShape, positions: 
   }
   return error;
 }
+
+/** One step with a timer and one without: whether their logits are the same bits, and what was timed, as `operation layer`. */
+export async function timeOperations(shape: RandomShape, defaultLimits: boolean) {
+  const model = randomModel(shape, ['q4', 'q8'], 1, 7);
+  const options = { hyper: model.hyper, context: CONTEXT, maxBatch: MAX_BATCH, profile: true };
+  const backend = await createWebGpuBackend({ ...options, defaultLimits });
+  try {
+    await model.install(backend);
+    const ops: StepOp[] = [{ op: 'embed' }, ...layerOps(shape.layers), { op: 'head', positions: 'last' }];
+    const timed: string[] = [];
+    const equal: boolean[] = [];
+    for (const count of [5, 1]) {
+      const step: Step = {
+        position: 0,
+        count,
+        ids: Uint32Array.from({ length: count }, (_, t) => t),
+        ops,
+        output: 'logits',
+      };
+      const expected = (await backend.run(step)).slice();
+      const timer: Step['timer'] = (operation, layer, ms) => {
+        if (ms >= 0) timed.push(`${operation} ${layer ?? ''}`.trim());
+      };
+      const actual = await backend.run({ ...step, timer });
+      equal.push(expected.length === actual.length && expected.every((value, i) => value === actual[i]));
+    }
+    return { timesOperations: backend.timesOperations, timed, equal };
+  } finally {
+    backend.destroy();
+  }
+}

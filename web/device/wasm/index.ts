@@ -1,10 +1,11 @@
 /** The WASM backend: wasm-cpu's kernels on one or more threads over one memory. */
 import type { Backend, BackendOptions, KvSlice, LayerShare, PlacedTile, Step, Tile, TileData } from '../backend.ts';
 import { DeviceError } from '../backend.ts';
+import type { OperationTimer } from '../operations.ts';
 import { compileKernels, INITIAL_PAGES, instantiateKernels, MAXIMUM_PAGES, wasmFeatures } from './kernels.ts';
 import { createMemory, type WasmMemory } from './memory.ts';
 import { packedBytes, packTile } from './pack.ts';
-import { compileProgram, OP_FIELDS, type ResidentLayer, type WasmTile } from './program.ts';
+import { compileProgram, OP_FIELDS, type ResidentLayer, type Section, type WasmTile } from './program.ts';
 import { createScratch, MOST_HEADS_TOGETHER, type Scratch } from './scratch.ts';
 
 /** Word offsets in the control block; see wasm-cpu/assembly/layout.ts. */
@@ -26,6 +27,13 @@ export interface WasmOptions extends BackendOptions {
   plain?: boolean;
   /** Compiled kernels, where they cannot be fetched. Must match `threads` and `plain`. */
   module?: WebAssembly.Module;
+}
+
+/** A compiled program in memory. */
+interface ResidentProgram {
+  at: number;
+  ops: number;
+  sections: Section[];
 }
 
 interface KvHead {
@@ -56,7 +64,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
   let logits = { at: 0, positions: 0 };
   let scratch: Scratch | undefined;
   let scratchKey = '';
-  const programs = new Map<string, { at: number; ops: number }>();
+  const programs = new Map<string, ResidentProgram>();
   let weightBytes = 0;
   let kvBytes = 0;
   let reportLost: (why: string) => void = () => {};
@@ -110,18 +118,18 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     forgetPrograms();
   }
 
-  function program(step: Step): { at: number; ops: number } {
+  function program(step: Step): ResidentProgram {
     const buffers = currentScratch();
     const key = step.ops
       .map((op) => `${op.op}${'layer' in op ? op.layer : ''}${'positions' in op ? op.positions : ''}`)
       .join();
     const known = programs.get(key);
     if (known) return known;
-    const words = compileProgram(step.ops, {
+    const { words, sections } = compileProgram(step.ops, {
       ...{ hyper, threads, scratch: buffers, layer: residentLayer },
       ...{ embedding, head, logits: logits.at },
     });
-    const made = { at: memory.allocate(Math.max(4, words.byteLength)), ops: words.length / OP_FIELDS };
+    const made = { at: memory.allocate(Math.max(4, words.byteLength)), ops: words.length / OP_FIELDS, sections };
     memory.i32().set(words, made.at >> 2);
     programs.set(key, made);
     return made;
@@ -141,6 +149,27 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     }
   }
 
+  /** Runs `ops` records from an address on. */
+  function execute(at: number, ops: number): void {
+    const words = memory.i32();
+    words[PROGRAM] = at;
+    words[OPS] = ops;
+    kernels.run();
+  }
+
+  /** The same records in the same order, with a look at the clock after every section. */
+  function executeTimed({ at, ops, sections }: ResidentProgram, timer: OperationTimer): void {
+    let before = performance.now();
+    for (const [i, { first, operation, layer }] of sections.entries()) {
+      const end = sections[i + 1]?.first ?? ops;
+      if (end === first) continue;
+      execute(at + 4 * OP_FIELDS * first, end - first);
+      const now = performance.now();
+      timer(operation, layer, now - before);
+      before = now;
+    }
+  }
+
   async function run(step: Step): Promise<Float32Array> {
     const { position, count, ops } = step;
     if (count < 1 || count > maxBatch) throw new Error(`a step has 1 to ${maxBatch} positions, not ${count}`);
@@ -150,7 +179,8 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     const buffers = currentScratch();
     const headOp = ops.find((op) => op.op === 'head');
     if (headOp) ensureLogits(headOp.positions === 'all' ? maxBatch : 1);
-    const { at, ops: opCount } = program(step);
+    const resident = program(step);
+    const { at, ops: opCount } = resident;
     const size = count * hyper.dim;
     const residualAt = buffers.residual >> 2;
     if (step.ids) memory.u32().set(step.ids.subarray(0, count), buffers.ids >> 2);
@@ -164,10 +194,9 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     for (let i = 0; i < opCount; i++) words[(at >> 2) + i * OP_FIELDS + TAKEN] = 0;
     words[POSITION] = position;
     words[COUNT] = count;
-    words[PROGRAM] = at;
-    words[OPS] = opCount;
     try {
-      kernels.run();
+      if (step.timer) executeTimed(resident, step.timer);
+      else execute(at, opCount);
     } catch (cause) {
       reportLost(`The WASM kernels stopped: ${(cause as Error).message}`);
       throw new DeviceError('lost', `The WASM kernels stopped: ${(cause as Error).message}`, { cause });
@@ -251,6 +280,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     threads,
     description: `WASM ${relaxed ? 'relaxed ' : ''}SIMD, ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
     lost,
+    timesOperations: true,
     async addTile(_role, data: TileData): Promise<Tile> {
       if (data.cols % 32 !== 0) throw new Error(`a tile has whole blocks of 32 columns, not ${data.cols}`);
       const bytes = packedBytes(data);

@@ -1,6 +1,7 @@
 /** Compiles a step's operations into the kernels' program: records of 32 fields (wasm-cpu/assembly/layout.ts). */
 import type { HyperParameters } from '../../model/types.ts';
 import type { LayerShare, PlacedTile, StepOp, Tile } from '../backend.ts';
+import type { Operation } from '../operations.ts';
 import type { PackedTile } from './pack.ts';
 import type { Scratch } from './scratch.ts';
 
@@ -67,10 +68,24 @@ class Fields {
   }
 }
 
-export function compileProgram(ops: StepOp[], context: ProgramContext): Int32Array {
+/** Records from `first` on, up to the next section: what a profile shows as one operation. The last one has a barrier. */
+export interface Section {
+  first: number;
+  operation: Operation;
+  layer: number | undefined;
+}
+
+export interface Program {
+  words: Int32Array;
+  sections: Section[];
+}
+
+export function compileProgram(ops: StepOp[], context: ProgramContext): Program {
   const { hyper, threads, scratch } = context;
   const { dim, headDim } = hyper;
   const out: Fields[] = [];
+  const sections: Section[] = [];
+  const begin = (operation: Operation, layer?: number) => sections.push({ first: out.length, operation, layer });
   /** Aim: every thread takes about four pieces of an operation, so that a late one is waited for a quarter at most. */
   const chunkOf = (units: number) => Math.max(1, Math.ceil(units / (4 * threads)));
 
@@ -117,16 +132,20 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Int32Arr
     const heads = share.qToKv.length;
     const kvHeads = share.kvHeads.length;
     if (heads === 0) {
+      begin('merge', layer);
       if (partial) out.push(new Fields(CODE.merge).set(2, scratch.residual, scratch.partial, dim));
       out.push(new Fields(CODE.clear).set(2, scratch.partial, 4 * dim));
       return;
     }
+    begin('attentionNorm', layer);
     const normed = norm(vectors.attentionNorm ?? 0, partial, false);
+    begin('qkv', layer);
     matmul(share.tiles.q, normed, scratch.q, heads * headDim);
     together();
     matmul(share.tiles.k, normed, scratch.k, kvHeads * headDim);
     together();
     matmul(share.tiles.v, normed, scratch.v, kvHeads * headDim);
+    begin('rope', layer);
     const perPosition = heads + 2 * kvHeads;
     out.push(
       new Fields(CODE.rope)
@@ -136,37 +155,46 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Int32Arr
         .float(16, hyper.normEpsilon)
         .set(17, kv, Math.ceil(perPosition / threads)),
     );
+    begin('scores', layer);
     out.push(
       new Fields(CODE.attention)
         .set(2, scratch.q, heads, scratch.parts, runs.at, kv, headDim)
         .float(8, 1 / Math.sqrt(headDim))
         .set(9, scratch.scores, scratch.scoreBytes, runs.count, scratch.partsPerRow, scratch.chunk),
     );
+    begin('join', layer);
     const record = scratch.record(scratch.attended, heads * headDim);
     const blocks = chunkOf((heads * headDim) / 32);
     out.push(
       new Fields(CODE.combine).set(2, record, blocks, scratch.parts, headDim, scratch.partsPerRow, scratch.chunk),
     );
+    begin('o', layer);
     matmul(share.tiles.o, record, scratch.partial, dim);
   }
 
   function ffnPart(layer: number, partial: number): void {
     const { share, vectors } = context.layer(layer);
     if (share.ffn === 0) {
+      begin('merge', layer);
       if (partial) out.push(new Fields(CODE.merge).set(2, scratch.residual, scratch.partial, dim));
       out.push(new Fields(CODE.clear).set(2, scratch.partial, 4 * dim));
       return;
     }
+    begin('ffnNorm', layer);
     const normed = norm(vectors.ffnNorm ?? 0, partial, false);
+    begin('gateUp', layer);
     matmul(share.tiles.gate, normed, scratch.gate, share.ffn);
     together();
     matmul(share.tiles.up, normed, scratch.up, share.ffn);
+    begin('act', layer);
     const record = scratch.record(scratch.inner, share.ffn);
     out.push(new Fields(CODE.silu).set(2, record, chunkOf(share.ffn / 32), scratch.gate, scratch.up));
+    begin('down', layer);
     matmul(share.tiles.down, record, scratch.partial, dim);
   }
 
   function embedPart(): void {
+    begin('embed');
     for (const { tile: held, row } of context.embedding) {
       const tile = held as WasmTile;
       const { at, rows, cols, kind, halves, mins } = tile;
@@ -184,6 +212,7 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Int32Arr
       else if (op.op === 'attention') attentionPart(op.layer, owed);
       else if (op.op === 'ffn') ffnPart(op.layer, owed);
       else {
+        begin('head');
         const last = op.positions === 'last';
         const { tiles, norm: weight, rows } = context.head;
         matmul(tiles, norm(weight, owed, last), context.logits, Math.ceil(rows / 4) * 4, last);
@@ -191,12 +220,15 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Int32Arr
       owed = 0;
     }
   }
-  if (owed) out.push(new Fields(CODE.merge).set(2, scratch.residual, scratch.partial, dim));
+  if (owed) {
+    begin('merge');
+    out.push(new Fields(CODE.merge).set(2, scratch.residual, scratch.partial, dim));
+  }
   // The caller may read as soon as thread 0 is through.
   if (out.length > 0) (out.at(-1) as Fields).words[1] = 1;
-  const program = new Int32Array(out.length * OP_FIELDS);
+  const words = new Int32Array(out.length * OP_FIELDS);
   out.forEach((op, i) => {
-    program.set(op.words, i * OP_FIELDS);
+    words.set(op.words, i * OP_FIELDS);
   });
-  return program;
+  return { words, sections };
 }

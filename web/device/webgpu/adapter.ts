@@ -7,6 +7,8 @@ export interface AdapterOptions {
   /** Behave like a browser without WebGPU. */
   noWebGpu?: boolean;
   powerPreference?: GPUPowerPreference;
+  /** Ask for timestamps too, where the adapter has them. */
+  profile?: boolean;
 }
 
 /** A device that is ready for the backend. */
@@ -47,7 +49,9 @@ export async function requestWebGpuDevice(options: AdapterOptions = {}): Promise
         maxBufferSize: adapter.limits.maxBufferSize,
       };
   try {
-    const device = await adapter.requestDevice({ requiredLimits, label: 'edgevisor' });
+    const timestamps = options.profile && !options.defaultLimits && adapter.features.has('timestamp-query');
+    const requiredFeatures: GPUFeatureName[] = timestamps ? ['timestamp-query'] : [];
+    const device = await adapter.requestDevice({ requiredLimits, requiredFeatures, label: 'edgevisor' });
     const name = adapterName(adapter.info);
     const software = adapter.info.isFallbackAdapter || SOFTWARE.test(name);
     return { device, name: software ? `${name} (software)` : name, software };

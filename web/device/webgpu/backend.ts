@@ -18,6 +18,7 @@ import { type CheckedDevice, checkedDevice, roundUp } from './gpu.ts';
 import { createHead, type Head } from './head.ts';
 import { createLayer, type LayerCommands, rowWorkgroups, type Workshop } from './layer.ts';
 import { BLOCK, layOut } from './layout.ts';
+import { createPassTimes } from './pass-times.ts';
 import { createPipelines, type Sizes, type Tuning } from './pipelines.ts';
 import type { GpuTile } from './product.ts';
 import { createReadback, type Readback } from './readback.ts';
@@ -87,6 +88,7 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
   const arena = createArena(checked, layerBytes(hyper));
   const cache = createCache(checked, context, hyper.headDim, readback);
   const layers = new Map<number, LayerCommands>();
+  const passTimes = gpu.device.features.has('timestamp-query') ? createPassTimes(device) : undefined;
   let embedding: Embedding | undefined;
   let head: Head | undefined;
   let workPerMs = FIRST_WORK_PER_MS;
@@ -119,6 +121,8 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
     // A merge waits for the norm that follows it, which does both in one.
     let adding = step.add !== undefined;
     const merge = () => {
+      recorder.layer = undefined;
+      recorder.mark('merge');
       if (adding) recorder.dispatch(pipelines.get('merge'), mergeGroup, rowWorkgroups(count, hyper.dim));
       adding = false;
     };
@@ -127,6 +131,7 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
         if (!embedding || !step.ids)
           throw new DeviceError('unsupported', 'This device has no embedding to look tokens up in.');
         adding = false;
+        recorder.mark('embed');
         embedding.record(recorder, step.ids.subarray(0, count));
       } else if (op.op === 'merge') {
         merge();
@@ -136,9 +141,12 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
         const positions = op.positions === 'last' ? 1 : count;
         // The head's norm touches its own positions only.
         if (positions < count && (i < step.ops.length - 1 || step.output === 'residual')) merge();
+        recorder.layer = undefined;
+        recorder.mark('head');
         head.record(recorder, positions, adding);
         adding = false;
       } else {
+        recorder.layer = op.layer;
         layerOf(op.layer)[op.op](recorder, count, adding);
         adding = false;
       }
@@ -163,24 +171,32 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
       );
     }
     upload(step);
-    const recorder = createRecorder(device, step.count === 1 ? Number.POSITIVE_INFINITY : workPerMs * SUBMIT_MS);
+    const times = step.timer && passTimes;
+    times?.reset();
+    const limit = step.count === 1 ? Number.POSITIVE_INFINITY : workPerMs * SUBMIT_MS;
+    const recorder = createRecorder(device, limit, times);
     record(recorder, step);
     const output = outputOf(step);
     // Creations of this step's shares are judged before their results are believed.
     await checked.settled();
     const encoder = recorder.end();
     const start = performance.now();
-    const bytes = await readback.finish(encoder, [{ buffer: output.buffer, offset: 0, size: output.values * 4 }]);
+    const size = output.values * 4;
+    const sources = [{ buffer: output.buffer, offset: 0, size }];
+    if (times) sources.push({ buffer: times.buffer, offset: 0, size: times.resolve(encoder) });
+    const bytes = await readback.finish(encoder, sources);
     if (failure.reason !== undefined) throw fail();
     const spent = performance.now() - start - readback.roundTripMs;
     if (step.count > 1 && spent > 1) workPerMs = recorder.work / spent;
-    return step.output === 'none' ? new Float32Array(0) : new Float32Array(bytes);
+    if (times && step.timer) times.report(bytes.slice(size), step.timer);
+    return step.output === 'none' ? new Float32Array(0) : new Float32Array(bytes, 0, output.values);
   };
 
   return {
     kind: 'webgpu',
     threads: 1,
     description: `WebGPU, ${gpu.name}`,
+    timesOperations: passTimes !== undefined,
     lost: failure.lost,
     async addTile(role, data: TileData): Promise<Tile> {
       const { layout, words } = layOut(data, tuning.dot4);

@@ -134,6 +134,7 @@ function nothing({ pipelines, scratch, sizes }: Workshop): LayerCommands['attent
   const group = pipelines.group('merge', [stepSlot(scratch, 0), scratch.residual, scratch.partial]);
   const merge = pipelines.get('merge');
   return (recorder, count, add) => {
+    recorder.mark('merge');
     if (add) recorder.dispatch(merge, group, rowWorkgroups(count, dim));
     recorder.clear(scratch.partial, count * dim * 4);
   };
@@ -207,11 +208,17 @@ function attentionCommands(
   });
   const bias = biasCommand(shop, owner, share.vectors.oBias);
   return (recorder, count, add) => {
+    recorder.mark('attentionNorm');
     norm(recorder, count, add);
+    recorder.mark('qkv');
     project(recorder, count);
+    recorder.mark('rope');
     recorder.dispatch(rope, ropeGroup, heads + 2 * kvHeads, count);
+    recorder.mark('scores');
     recorder.dispatch(attend, attendGroup, teams.length, count);
+    recorder.mark('join');
     if (round) recorder.dispatch(round, roundGroup, roundWorkgroups, count);
+    recorder.mark('o');
     out(recorder, count);
     bias?.(recorder, count);
   };
@@ -306,13 +313,17 @@ function ffnCommands(shop: Workshop, owner: Owner, share: LayerShare): LayerComm
     slot: 0,
   });
   return (recorder, count, add) => {
+    recorder.mark('ffnNorm');
     norm(recorder, count, add);
+    recorder.mark('gateUp');
     if (fused && count === 1) {
       for (const { pipeline, group, bundles, work } of fused) recorder.dispatch(pipeline, group, bundles, 1, work);
     } else {
       gateUp(recorder, count);
+      recorder.mark('act');
       recorder.dispatch(swiglu, swigluGroup, swigluWorkgroups, count);
     }
+    recorder.mark('down');
     down(recorder, count);
   };
 }
