@@ -61,6 +61,28 @@ for (const [name, one] of Object.entries(CASES)) {
   });
 }
 
+for (const halves of [false, true]) {
+  test(`WebGPU: tiles that are cut compute together what the whole ones compute${halves ? ', with halves' : ''}`, async ({
+    modulePage,
+  }) => {
+    const kinds: TileKind[] = halves ? ['q4'] : ['q4', 'q8', 'q8-16', 'q8-mins', 'f32', 'f16', 'bf16'];
+    const results = await modulePage.evaluate(
+      async (options) => {
+        const module = '/tests/browser/kernels/compare.ts';
+        const { cutTiles } = (await import(module)) as typeof import('./kernels/compare.ts');
+        return cutTiles(options.kinds, options.halves);
+      },
+      { kinds, halves },
+    );
+    for (const [i, { sum, first, bytes, between }] of results.entries()) {
+      expect(sum, kinds[i]).toBeLessThan(TOLERANCE);
+      expect(first, kinds[i]).toBeGreaterThan(0.1);
+      expect(bytes, kinds[i]).toBe(1);
+      expect(between, kinds[i]).toBeUndefined();
+    }
+  });
+}
+
 test('WebGPU equals the reference: tiles that lie side by side and across each other', async ({ modulePage }) => {
   const errors = await modulePage.evaluate(async () => {
     const module = '/tests/browser/kernels/compare.ts';

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { Backend, Step, StepOp } from '../../web/device/backend.ts';
 import { createWasmBackend } from '../../web/device/wasm/index.ts';
 import type { HyperParameters } from '../../web/model/types.ts';
+import { CUT_OPTIONS, cutInParts } from './cut-tiles.ts';
 import { type RandomShape, randomModel, relativeError, type TileKind } from './random-model.ts';
 import { createReferenceBackend } from './reference-backend.ts';
 
@@ -163,6 +164,17 @@ test('a layer split over two members gives partial sums that add up', async () =
   const added = (await whole.run({ ...step, add: partial, ops: [], output: 'residual' })).slice();
   expect(added).toEqual(merged);
 });
+
+for (const kind of ['q4', 'q8', 'q8-16', 'q8-mins', 'f32', 'f16', 'bf16'] as const) {
+  test(`${kind} tiles that are cut compute together what the whole ones compute`, async () => {
+    const backend = await wasm(CUT_OPTIONS.hyper, false);
+    const { sum, first, bytes, between } = await cutInParts(backend, kind);
+    expect(sum).toBeLessThan(TOLERANCE);
+    expect(first).toBeGreaterThan(0.1);
+    expect(bytes).toBe(1);
+    expect(between).toBeUndefined();
+  });
+}
 
 test('memory is given back', async () => {
   const model = randomModel(SMALL, ['q4'], 1, 5);

@@ -4,6 +4,7 @@
  * What it is not: it never decides what to own; the Executor tells it, and may change it between two steps.
  */
 import type { HyperParameters, MatrixRole, TileData, VectorRole } from '../model/types.ts';
+import type { Range } from '../plan/types.ts';
 import type { OperationTimer } from './operations.ts';
 
 export type { TileData };
@@ -98,6 +99,11 @@ export interface Backend {
 
   /** Copies and repacks. Rejects with DeviceError `memory` when it does not fit. */
   addTile(role: MatrixRole, data: TileData): Promise<Tile>;
+  /**
+   * A new tile of some rows and columns of a tile, counted from its own first, with the same bits, copied on the device.
+   * Undefined where its layout cannot be cut there. Rejects with DeviceError `memory` when it does not fit.
+   */
+  cutTile(tile: Tile, rows: Range, cols: Range): Promise<Tile | undefined>;
   dropTile(tile: Tile): void;
 
   /** Replaces a layer's share; `undefined` drops it with its KV. Takes effect with the next step. */

@@ -1,6 +1,7 @@
 /** In the page: the WebGPU backend against the float64 reference, step by step. */
 import type { Backend, LayerShare, Step, StepOp } from '../../../web/device/backend.ts';
 import { createWebGpuBackend, type WebGpuOptions } from '../../../web/device/webgpu/index.ts';
+import { CUT_OPTIONS, type CutResult, cutInParts } from '../../kernels/cut-tiles.ts';
 import {
   hyperOf,
   type RandomShape,
@@ -101,6 +102,18 @@ function withHalves(backend: Backend): Backend {
         data.kind === 'q4' ? { ...data, scales: data.scales.map(half), mins: data.mins.map(half) } : data,
       ),
   };
+}
+
+/** Tiles of each kind, cut on the device; see `cutInParts`. */
+export async function cutTiles(kinds: TileKind[], halves: boolean): Promise<CutResult[]> {
+  const backend = await createWebGpuBackend(CUT_OPTIONS);
+  try {
+    const results: CutResult[] = [];
+    for (const kind of kinds) results.push(await cutInParts(halves ? withHalves(backend) : backend, kind));
+    return results;
+  } finally {
+    backend.destroy();
+  }
 }
 
 /**

@@ -83,10 +83,39 @@ function recordingBackend(room = Number.POSITIVE_INFINITY) {
       held.add(tile);
       return tile;
     },
+    async cutTile(whole: Tile, rows: Range, cols: Range): Promise<Tile | undefined> {
+      if (rows[0] % 8 !== 0) return undefined;
+      const { role, data } = whole as RecordedTile;
+      const tile: RecordedTile = {
+        ...{ rows: rows[1] - rows[0], cols: cols[1] - cols[0], bytes: 1, role, data: cutData(data, rows, cols) },
+      };
+      held.add(tile);
+      return tile;
+    },
     dropTile(tile: Tile) {
       if (!held.delete(tile)) throw new Error('This tile is not held.');
     },
   };
+}
+
+/** Rows and columns of repacked data. */
+function cutData(data: TileData, rows: Range, cols: Range): TileData {
+  const cut = <T extends ArrayBufferView>(view: T, name: string): T => {
+    const values = view as unknown as Uint8Array;
+    const perRow = values.length / data.rows;
+    const [from, to] = cols.map((col) => (col * perRow) / data.cols);
+    if (from === undefined || !Number.isInteger(from)) throw new Error(`${name} cannot be cut at column ${cols[0]}.`);
+    const out = Array.from({ length: rows[1] - rows[0] }, (_, i) => {
+      const start = (rows[0] + i) * perRow;
+      return [...values.subarray(start + from, start + to!)];
+    });
+    return new (view.constructor as new (values: number[]) => T)(out.flat());
+  };
+  const fields = Object.entries(data).map(([name, value]): [string, unknown] => [
+    name,
+    ArrayBuffer.isView(value) ? cut(value, name) : value,
+  ]);
+  return { ...Object.fromEntries(fields), rows: rows[1] - rows[0], cols: cols[1] - cols[0] } as TileData;
 }
 
 /** Equality of bytes; the test library's own, element by element, takes minutes. */
@@ -240,6 +269,27 @@ describe('a share', () => {
     expect(source.taken()).toBe(0);
   });
 
+  test('what a smaller share keeps of its tiles is cut on the device: nothing is read', async () => {
+    const { source, catalogue, file, backend, load } = await setUp();
+    const current = await loadShare(load(wholeShare));
+    source.taken();
+    const read: string[] = [];
+    const { reader } = load(wholeShare);
+    const watching: typeof reader = {
+      ...reader,
+      stream: (parts, options) => {
+        read.push(...parts.map(({ tensor }) => tensor.name));
+        return reader.stream(parts, options);
+      },
+    };
+    const share: Share = { ...wholeShare, qHeads: [[2, 6]], ffn: [[0, 96], [160, 512]] }; // biome-ignore format: short
+    const change = await loadMissing({ ...load(share), reader: watching, current });
+    checkWeights(change.weights, catalogue, file);
+    expect(read).toEqual([]);
+    for (const tile of change.released) backend.dropTile(tile);
+    expect(sameTiles(backend.held, tilesOf(change.weights))).toBe(true);
+  });
+
   test('a tied head shares the tiles of the embedding, which is cut at its borders', async () => {
     const { load } = await setUp();
     const { embedding, head } = await loadShare(load({ ...wholeShare, vocab: [[32, 96]] }));
@@ -276,6 +326,7 @@ describe('a load that does not end well', () => {
       const abort = new AbortController();
       let added = 0;
       const stopping = {
+        cutTile: backend.cutTile,
         dropTile: backend.dropTile,
         addTile: async (role: MatrixRole, data: TileData) => {
           if (++added === stopAfter) abort.abort(new Error('stopped by the person'));

@@ -37,6 +37,26 @@ export function usableTiles(wanted: WantedMatrix, current: LoadedWeights, tied: 
   return tilesOfMatrix(wanted, current, tied).filter((tile) => isWithinOne(extent(wanted.axis, tile), wanted.ranges));
 }
 
+/** What of a wanted matrix lies in tiles that reach beyond it, in pieces of one tile each. */
+export function cutsOf(wanted: WantedMatrix, current: LoadedWeights, tied: boolean): Cut[] {
+  const { axis, ranges } = wanted;
+  return tilesOfMatrix(wanted, current, tied)
+    .map((tile) => ({ tile, whole: extent(axis, tile) }))
+    .filter(({ whole }) => !isWithinOne(whole, ranges))
+    .flatMap(({ tile, whole }) =>
+      ranges
+        .map(([from, to]): Range => [Math.max(from, whole[0]), Math.min(to, whole[1])])
+        .filter(([from, to]) => from < to)
+        .map((range) => ({ tile, range })),
+    );
+}
+
+/** A piece of a tile: its range along the axis that its matrix is cut along. */
+export interface Cut {
+  tile: HeldTile;
+  range: Range;
+}
+
 function tilesOfMatrix({ role, layer }: WantedMatrix, current: LoadedWeights, tied: boolean): readonly HeldTile[] {
   if (role !== 'embedding' && role !== 'head') return current.layers.get(layer)?.tiles[role] ?? [];
   const { embedding = [], head = [] } = current;

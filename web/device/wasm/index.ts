@@ -4,7 +4,7 @@ import { DeviceError } from '../backend.ts';
 import type { OperationTimer } from '../operations.ts';
 import { compileKernels, INITIAL_PAGES, instantiateKernels, MAXIMUM_PAGES, wasmFeatures } from './kernels.ts';
 import { createMemory, type WasmMemory } from './memory.ts';
-import { packedBytes, packTile } from './pack.ts';
+import { cutPacked, packedBytes, packTile } from './pack.ts';
 import { compileProgram, OP_FIELDS, type ResidentLayer, type Section, type WasmTile } from './program.ts';
 import { createScratch, MOST_HEADS_TOGETHER, type Scratch } from './scratch.ts';
 
@@ -288,6 +288,15 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
       weightBytes += bytes;
       const tile: WasmTile = { rows: data.rows, cols: data.cols, bytes, ...packTile(data, memory, at) };
       return tile;
+    },
+    async cutTile(tile, rows, cols) {
+      const cutting = cutPacked(tile as WasmTile, tile, rows, cols, memory);
+      if (!cutting) return undefined;
+      const { bytes } = cutting;
+      const at = memory.allocate(bytes);
+      weightBytes += bytes;
+      const made: WasmTile = { rows: rows[1] - rows[0], cols: cols[1] - cols[0], bytes, ...cutting.copyTo(at) };
+      return made;
     },
     dropTile(tile) {
       const { at, bytes } = tile as WasmTile;

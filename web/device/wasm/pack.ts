@@ -1,4 +1,5 @@
 /** TileData → the device layouts of wasm-cpu/assembly/matmul-*.ts: groups of 4 or 8 rows side by side. */
+import type { Range } from '../../plan/types.ts';
 import type { TileData } from '../backend.ts';
 import type { WasmMemory } from './memory.ts';
 
@@ -15,22 +16,74 @@ export interface PackedTile {
   mins: boolean;
 }
 
-export function packedBytes(data: TileData): number {
-  const groups = Math.ceil(data.rows / 4);
-  const blocks = data.cols / 32;
-  switch (data.kind) {
+/** What a tile is made of: for each group of rows, one record for every 32 columns. */
+interface Records {
+  rows: number;
+  bytes: number;
+}
+
+function recordsOf(kind: PackedTile['kind'], wide: boolean): Records {
+  switch (kind) {
     case 'q4':
-      return Math.ceil(data.rows / 8) * blocks * Q4_BLOCK_BYTES;
+      return { rows: 8, bytes: Q4_BLOCK_BYTES };
     case 'q8':
-      return groups * blocks * (q8Header(data) + 128);
+      return { rows: 4, bytes: q8Header(wide) + 128 };
     case 'f32':
-      return groups * data.cols * 16;
+      return { rows: 4, bytes: 32 * 16 };
     default:
-      return groups * data.cols * 8;
+      return { rows: 4, bytes: 32 * 8 };
   }
 }
 
-const q8Header = (data: { block: 16 | 32; mins?: Float32Array }) => (data.block === 16 || data.mins ? 32 : 16);
+/** Bytes of a tile of `rows` × `cols`. */
+function bytesOf(records: Records, rows: number, cols: number): number {
+  return Math.ceil(rows / records.rows) * (cols / 32) * records.bytes;
+}
+
+export function packedBytes(data: TileData): number {
+  return bytesOf(recordsOf(data.kind, data.kind === 'q8' && isWide(data)), data.rows, data.cols);
+}
+
+/** Whether rows have two numbers beside the integers of a block: halves' scales, or scale and minimum. */
+const isWide = (data: { block: 16 | 32; mins?: Float32Array }) => data.block === 16 || data.mins !== undefined;
+const q8Header = (wide: boolean) => (wide ? 32 : 16);
+
+/** A part of a packed tile, as a tile of its own that is still to be allocated. */
+export interface Cutting {
+  bytes: number;
+  /** Copies it to `at`. */
+  copyTo(at: number): PackedTile;
+}
+
+/** Cuts rows and columns out of a packed tile of `size`; undefined where its groups of rows do not end there. */
+export function cutPacked(
+  tile: PackedTile,
+  size: { rows: number; cols: number },
+  rows: Range,
+  cols: Range,
+  memory: WasmMemory,
+): Cutting | undefined {
+  const records = recordsOf(tile.kind, tile.halves || tile.mins);
+  const ends = rows[1] % records.rows === 0 || rows[1] === size.rows;
+  if (rows[0] % records.rows !== 0 || !ends || cols[0] % 32 !== 0 || cols[1] % 32 !== 0) return undefined;
+  const stride = (size.cols / 32) * records.bytes;
+  const length = ((cols[1] - cols[0]) / 32) * records.bytes;
+  const from = (rows[0] / records.rows) * stride + (cols[0] / 32) * records.bytes;
+  const groups = Math.ceil((rows[1] - rows[0]) / records.rows);
+  return {
+    bytes: groups * length,
+    copyTo(at) {
+      const bytes = memory.u8();
+      // Whole rows lie in one piece.
+      const [runs, run] = length === stride ? [1, groups * length] : [groups, length];
+      for (let i = 0; i < runs; i++) {
+        const start = tile.at + from + i * stride;
+        bytes.copyWithin(at + i * run, start, start + run);
+      }
+      return { kind: tile.kind, halves: tile.halves, mins: tile.mins, at };
+    },
+  };
+}
 
 /** Writes a tile at `at`, which must be zeroed and `packedBytes` long. */
 export function packTile(data: TileData, memory: WasmMemory, at: number): PackedTile {
@@ -71,7 +124,7 @@ function packQ4(data: Extract<TileData, { kind: 'q4' }>, memory: WasmMemory, at:
 
 function packQ8(data: Extract<TileData, { kind: 'q8' }>, memory: WasmMemory, at: number): void {
   const blocks = data.cols / 32;
-  const header = q8Header(data);
+  const header = q8Header(isWide(data));
   const blockWords = (header + 128) / 4;
   const source = words(data.quants);
   const out = memory.u32();

@@ -17,7 +17,7 @@ import { createEmbedding, type Embedding } from './embedding.ts';
 import { type CheckedDevice, checkedDevice, roundUp } from './gpu.ts';
 import { createHead, type Head } from './head.ts';
 import { createLayer, type LayerCommands, rowWorkgroups, type Workshop } from './layer.ts';
-import { BLOCK, layOut } from './layout.ts';
+import { BLOCK, cutLayout, layOut } from './layout.ts';
 import { createPassTimes } from './pass-times.ts';
 import { createPipelines, type Sizes, type Tuning } from './pipelines.ts';
 import type { GpuTile } from './product.ts';
@@ -208,6 +208,31 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
       if (failure.reason !== undefined) throw fail();
       const tile: GpuTile = { rows, cols, bytes: allocation.bytes, layout, allocation };
       return tile;
+    },
+    async cutTile(tile, rows, cols) {
+      const whole = tile as GpuTile;
+      const cutting = cutLayout(whole.layout, rows, cols);
+      if (!cutting) return undefined;
+      const { layout, copies } = cutting;
+      const allocation = await arena.allocate(layout.bytes);
+      // By way of another buffer: both tiles may lie in one, which cannot be copied to itself.
+      const between = checked.create('a tile to copy', () =>
+        device.createBuffer({
+          label: 'cut',
+          size: layout.bytes,
+          usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+        }),
+      );
+      const encoder = device.createCommandEncoder();
+      for (const { from, to, bytes } of copies) {
+        encoder.copyBufferToBuffer(whole.allocation.chunk.buffer, whole.allocation.at + from, between, to, bytes);
+      }
+      encoder.copyBufferToBuffer(between, 0, allocation.chunk.buffer, allocation.at, layout.bytes);
+      device.queue.submit([encoder.finish()]);
+      between.destroy();
+      if (failure.reason !== undefined) throw fail();
+      const made: GpuTile = { rows: layout.rows, cols: layout.cols, bytes: allocation.bytes, layout, allocation };
+      return made;
     },
     dropTile: (tile) => arena.release((tile as GpuTile).allocation),
     setLayer(layer: number, share: LayerShare | undefined) {

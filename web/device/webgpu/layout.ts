@@ -3,6 +3,7 @@
  * of four rows, and neighbouring invocations read neighbouring vectors. Words first, then scales, then minima, each as
  * [block or word][row group] of vec4.
  */
+import type { Range } from '../../plan/types.ts';
 import { DeviceError, type TileData } from '../backend.ts';
 import { type PackedHalves, packHalves } from './halves.ts';
 
@@ -97,14 +98,17 @@ function flip(words: Uint32Array, bits: number): void {
 
 function layoutOf(data: TileData, halves: PackedHalves | undefined): TileLayout {
   const { rows, cols } = data;
-  const format = halves ? 'q4h' : formatOf(data);
+  return layoutAs(halves ? 'q4h' : formatOf(data), rows, cols, halves?.factor ?? 1);
+}
+
+function layoutAs(format: Format, rows: number, cols: number, factor: number): TileLayout {
   const rowGroups = Math.ceil(rows / GROUP);
   const vectors = (cols / BLOCK) * rowGroups;
   const scales = vectors * WORDS[format];
   const mins = scales + vectors * SCALES[format];
   const hasMins = format === 'q4' || format.endsWith('+min');
   const bytes = (mins + (hasMins ? vectors * SCALES[format] : 0)) * VECTOR_BYTES;
-  return { format, rows, cols, rowGroups, scales, mins, bytes, factor: halves?.factor ?? 1 };
+  return { format, rows, cols, rowGroups, scales, mins, bytes, factor };
 }
 
 function formatOf(data: TileData): Format {
@@ -134,4 +138,38 @@ function interleave<T extends Uint32Array | Float32Array>(
     let from = row * perRow;
     for (let i = 0; i < perRow; i++, to += stride) out[to] = source[from++]!;
   }
+}
+
+/** A part of a tile as a tile of its own, and the bytes that are copied for it. */
+export interface Cutting {
+  layout: TileLayout;
+  /** Places in bytes, from the begin of either tile. */
+  copies: { from: number; to: number; bytes: number }[];
+}
+
+/** Cuts rows and columns out of a tile; undefined where its groups of rows do not end there. */
+export function cutLayout(tile: TileLayout, rows: Range, cols: Range): Cutting | undefined {
+  const ends = rows[1] % GROUP === 0 || rows[1] === tile.rows;
+  if (rows[0] % GROUP !== 0 || !ends || cols[0] % BLOCK !== 0 || cols[1] % BLOCK !== 0) return undefined;
+  const { format } = tile;
+  const layout = layoutAs(format, rows[1] - rows[0], cols[1] - cols[0], tile.factor);
+  const firstGroup = rows[0] / GROUP;
+  const firstBlock = cols[0] / BLOCK;
+  const blocks = (cols[1] - cols[0]) / BLOCK;
+  const copies: Cutting['copies'] = [];
+  /** A run of vectors for each number that a row has, `perBlock` of them in every block. */
+  const copy = (from: number, to: number, perBlock: number) => {
+    const first = from + firstBlock * perBlock * tile.rowGroups + firstGroup;
+    const lines = blocks * perBlock;
+    const whole = layout.rowGroups === tile.rowGroups;
+    const [runs, run] = whole ? [Math.min(1, lines), lines * layout.rowGroups] : [lines, layout.rowGroups];
+    for (let i = 0; i < runs; i++) {
+      const at = { from: first + i * tile.rowGroups, to: to + i * run };
+      copies.push({ from: at.from * VECTOR_BYTES, to: at.to * VECTOR_BYTES, bytes: run * VECTOR_BYTES });
+    }
+  };
+  copy(0, 0, WORDS[format]);
+  copy(tile.scales, layout.scales, SCALES[format]);
+  if (layout.mins * VECTOR_BYTES < layout.bytes) copy(tile.mins, layout.mins, SCALES[format]);
+  return { layout, copies };
 }
