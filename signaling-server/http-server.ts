@@ -46,8 +46,10 @@ export function createRequestListener(site: Site): RequestListener {
     }
     serveData(site, request, response)
       .then((served) => {
-        if (!served)
-          servePages(request, response, () => sendText(response, 404, 'There is no such page here. Try /host.html.'));
+        if (served) return;
+        // Nobody needs parts of a page, and sirv trips over some ranges.
+        delete request.headers.range;
+        servePages(request, response, () => sendText(response, 404, 'There is no such page here. Try /host.html.'));
       })
       .catch((error: unknown) => {
         console.error(`${request.method} ${request.url} failed:`, error);

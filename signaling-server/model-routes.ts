@@ -6,6 +6,7 @@ import { parseRange } from './ranges.ts';
 import { parseStrided, readStrided } from './strided.ts';
 
 const PREFIX = '/models/';
+const BASE = 'http://server';
 const STRIDED_SUFFIX = '/strided';
 /** Bytes that wait in memory for a slow client. */
 const READ_AHEAD = 256 * 1024;
@@ -19,7 +20,10 @@ export async function serveModels(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<boolean> {
-  const url = new URL(request.url ?? '/', 'http://server');
+  const address = request.url ?? '/';
+  // Nobody but a program that tries things asks for an address that is none, such as `//`.
+  if (!URL.canParse(address, BASE)) return false;
+  const url = new URL(address, BASE);
   if (!url.pathname.startsWith(PREFIX)) return false;
   // Shards are kept by the pages themselves; a second copy in the browser's cache would only take room.
   response.setHeader('Cache-Control', 'no-store');

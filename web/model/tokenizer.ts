@@ -24,6 +24,9 @@ const END_MARKERS: readonly string[] = [
   '<｜end▁of▁sentence｜>',
 ];
 
+/** Each of them is looked for in every text; Gemma 3 has 6,415. */
+const MAX_WHOLE_TOKENS = 1 << 15;
+
 /**
  * The tokenizer of a model. Throws ModelError `tokenizer` for vocabularies that are not supported, incomplete or
  * contradict themselves, by what is wrong.
@@ -110,6 +113,12 @@ function specialSplitter(vocabulary: Vocabulary): Splitter {
       return text !== '' && (control || type === TokenType.userDefined) ? [{ id, text, control }] : [];
     })
     .sort((a, b) => b.text.length - a.text.length);
+  if (whole.length > MAX_WHOLE_TOKENS) {
+    throw new ModelError(
+      'tokenizer',
+      `The vocabulary has ${whole.length} control and user-defined tokens, where ${MAX_WHOLE_TOKENS} are supported.`,
+    );
+  }
   return (text, special) => {
     let fragments: (string | number)[] = text === '' ? [] : [text];
     for (const token of whole) {

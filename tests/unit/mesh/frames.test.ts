@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
-  createFrameBuffer,
   createReader,
   epochAfter,
   FRAME_VERSION,
@@ -12,35 +11,16 @@ import {
   type Header,
   Kind,
   PART_HEADER_BYTES,
-  sendParts,
   writeHeader,
 } from '../../../web/mesh/frames.ts';
-import { NUMBER_TYPES } from '../../../web/mesh/wire.ts';
+import { frameHeaders, frameMessages } from './hostile-frames.ts';
 
 const MAX_PAYLOAD = 4096;
-const kinds = Object.values(Kind).filter((kind) => kind !== Kind.bulk);
-const headers: fc.Arbitrary<Header> = fc.record({
-  kind: fc.constantFrom(...kinds),
-  type: fc.constantFrom(...NUMBER_TYPES),
-  slot: fc.nat(0xff),
-  epoch: fc.nat(0xffff),
-  layer: fc.nat(0xffff),
-  position: fc.nat(0xffffffff),
-  rows: fc.nat(0xffff),
-});
+const headers = frameHeaders.filter(({ kind }) => kind !== Kind.bulk);
 const payloads = fc.uint8Array({ maxLength: 300 });
 
-/** The messages that a frame travels in. */
-function messagesOf(header: Header, payload: Uint8Array, sequence: number, maxMessage: number): ArrayBuffer[] {
-  const messages: ArrayBuffer[] = [];
-  if (HEADER_BYTES + payload.length <= maxMessage) {
-    const buffer = createFrameBuffer(payload.length);
-    buffer.payload.set(payload);
-    writeHeader(buffer.view, header, sequence);
-    messages.push(buffer.bytes.slice().buffer);
-  } else sendParts(payload, header, sequence, maxMessage, (message) => messages.push(message.slice().buffer));
-  return messages;
-}
+const messagesOf = (header: Header, payload: Uint8Array, sequence: number, maxMessage: number) =>
+  frameMessages(header, payload, sequence, maxMessage).map((message) => message.buffer as ArrayBuffer);
 const copyOf = (frame: Frame) => ({ ...frame, payload: [...frame.payload] });
 
 describe('frames', () => {

@@ -25,6 +25,7 @@ const HOSTILE: readonly [string, string][] = [
   ['by a method with a computed name', doubled(14, "{% set m = 'replace' %}{{ ns.s[m]('', ns.s) }}")],
   ['by a method that was kept', doubled(14, "{% set f = [ns.s.replace] %}{{ f[0]('', ns.s) }}")],
   ['by a filter block', doubled(14, "{% filter replace('', ns.s) %}{{ ns.s }}{% endfilter %}")],
+  ['a text too long to be cut into tokens', doubled(14, '{{ ns.s }}')],
   ['a text cut into letters', doubled(23, '{{ ns.s[::2] | length }}')],
   ['a text cut into words', doubled(23, '{{ ns.s.split() | length }}', "'a b c d '")],
   ['a namespace of letters', doubled(23, '{% set f = namespace %}{{ f([ns.s]) }}')],

@@ -140,6 +140,15 @@ describe('makeTokenizer refuses', () => {
     ['an unknown kind', { 'tokenizer.ggml.model': 't5' }, /kind of vocabulary t5/],
     ['an unknown pre-tokenizer', { 'tokenizer.ggml.pre': 'nonesuch' }, /pre-tokenizer nonesuch/],
     ['SentencePiece without scores', { 'tokenizer.ggml.model': 'llama' }, /no scores/],
+    [
+      'more whole tokens than any text could be searched for',
+      {
+        'tokenizer.ggml.tokens': Array.from({ length: 40_000 }, (_, i) => `<${i}>`),
+        'tokenizer.ggml.token_type': new Array(40_000).fill(3),
+        'tokenizer.ggml.bos_token_id': 0,
+      },
+      /40000 control and user-defined tokens/,
+    ],
     ['a BOS beyond the vocabulary', { 'tokenizer.ggml.bos_token_id': 49152 }, /49152 as its bos/],
   ])('%s', (_, changes, message) => {
     expect(thrown(() => makeTokenizer(changed(changes)))).toEqual(failure('tokenizer', message));

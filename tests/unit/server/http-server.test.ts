@@ -77,10 +77,16 @@ describe('pages', () => {
     expect((await get('/assets/a-12345678.js')).headers.get('cache-control')).toContain('immutable');
   });
 
+  test('pages are given whole, whatever range is asked for', async () => {
+    for (const range of ['bytes=0-1', 'bytes=-9007199254740993', 'bytes=9-1'])
+      expect(await (await get('/host.html', { Range: range })).text()).toBe('host');
+  });
+
   test('what is not there is said so', async () => {
     expect((await get('/nothing')).status).toBe(404);
     expect((await get('/.built-from')).status).toBe(404);
     expect(await rawStatus('/../models/notes.txt')).toBe(404);
+    expect(await rawStatus('//')).toBe(404);
   });
 
   test('only GET and HEAD are answered', async () => {

@@ -58,29 +58,31 @@ export function decodeKv(bytes: Uint8Array, headDim: number): KvBlock {
   };
 }
 
-/** Puts the pieces of bulk transfers together; `take` gets each that is whole. */
+/** Memory for a transfer to begin with: what its sender claims is believed only as far as bytes have come. */
+const FIRST_BYTES = 1024 * 1024;
+
+/**
+ * Puts the pieces of one link's bulk transfers together; `take` gets each that is whole. Transfers come one after
+ * another: one that another follows before its end was broken off.
+ */
 export function bulkAssembler(take: (slot: number, epoch: number, transfer: number, bytes: Uint8Array) => void) {
-  const open = new Map<string, { slot: number; epoch: number; bytes: Uint8Array; filled: number }>();
-  return (piece: BulkPiece): void => {
-    const key = `${piece.epoch} ${piece.slot} ${piece.transfer}`;
-    if (piece.total > MAX_KV_BYTES) throw new FrameError('a transfer that is too long');
-    const known = open.get(key) ?? {
-      slot: piece.slot,
-      epoch: piece.epoch,
-      bytes: new Uint8Array(piece.total),
-      filled: 0,
-    };
-    if (piece.total !== known.bytes.length || piece.offset !== known.filled)
-      throw new FrameError('bulk out of its order');
-    known.bytes.set(piece.bytes, piece.offset);
-    known.filled += piece.bytes.length;
-    if (known.filled < piece.total) {
-      open.set(key, known);
-      return;
+  let open: { key: string; bytes: Uint8Array; filled: number; total: number } | undefined;
+  return ({ epoch, slot, transfer, offset, total, bytes }: BulkPiece): void => {
+    const key = `${epoch} ${slot} ${transfer}`;
+    if (total > MAX_KV_BYTES) throw new FrameError('a transfer that is too long');
+    if (open?.key !== key) open = { key, bytes: new Uint8Array(Math.min(total, FIRST_BYTES)), filled: 0, total };
+    const end = offset + bytes.length;
+    if (total !== open.total || offset !== open.filled || end > total) throw new FrameError('bulk out of its order');
+    if (end > open.bytes.length) {
+      const grown = new Uint8Array(Math.min(total, Math.max(end, 2 * open.bytes.length)));
+      grown.set(open.bytes);
+      open.bytes = grown;
     }
-    open.delete(key);
-    // What was broken off in an earlier epoch is never finished.
-    for (const [other, { slot, epoch }] of open) if (slot === piece.slot && epoch !== piece.epoch) open.delete(other);
-    take(piece.slot, piece.epoch, piece.transfer, known.bytes);
+    open.bytes.set(bytes, offset);
+    open.filled = end;
+    if (end < total) return;
+    const { bytes: whole } = open;
+    open = undefined;
+    take(slot, epoch, transfer, whole);
   };
 }

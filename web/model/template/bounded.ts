@@ -18,6 +18,9 @@ const MAX_BLANKS = 1 << 9;
 /** Work that a template may do, and what it may do beyond for every character of the messages. */
 const BUDGET = 1 << 25;
 const BUDGET_PER_CHARACTER = 64;
+/** Longest text that it may make, in UTF-16 units, and how much longer for every character of the messages. */
+const MAX_TEXT = 1 << 16;
+const MAX_TEXT_PER_CHARACTER = 8;
 /** Deepest nesting of nodes being evaluated, and of values. */
 const MAX_DEPTH = 400;
 const MAX_NESTING = 64;
@@ -59,8 +62,12 @@ export function boundedTemplate(source: string): BoundedTemplate {
   return {
     render(variables) {
       const interpreter = new BoundedInterpreter(new Environment());
-      interpreter.setUp(variables);
-      return interpreter.run(program).toString();
+      const given = interpreter.setUp(variables);
+      const text = interpreter.run(program).toString();
+      // Whoever cuts it into tokens takes longer than it took to make.
+      if (text.length > MAX_TEXT + MAX_TEXT_PER_CHARACTER * given)
+        throw new TemplateLimitError('it makes a text much longer than the messages');
+      return text;
     },
   };
 }
@@ -100,9 +107,13 @@ class BoundedInterpreter extends Interpreter {
   /** Whose methods these are: a template may keep one and call it later. */
   private readonly methods = new WeakMap<Value, { owner: Value; name: unknown }>();
 
-  /** Declares the variables and what the library would declare, with a `range` that is charged before it is made. */
-  setUp(variables: Record<string, unknown>): void {
+  /**
+   * Declares the variables and what the library would declare, with a `range` that is charged before it is made. Gives
+   * the size of the variables.
+   */
+  setUp(variables: Record<string, unknown>): number {
     const { global } = this;
+    let given = 0;
     for (const [name, value] of [
       ['true', true],
       ['false', false],
@@ -121,8 +132,10 @@ class BoundedInterpreter extends Interpreter {
       return dates.render({ format });
     });
     for (const [name, value] of Object.entries(variables)) {
-      this.left += BUDGET_PER_CHARACTER * this.sizeOf(global.set(name, value), Number.MAX_SAFE_INTEGER);
+      given += this.sizeOf(global.set(name, value), Number.MAX_SAFE_INTEGER);
     }
+    this.left += BUDGET_PER_CHARACTER * given;
+    return given;
   }
 
   override evaluate(node: Node | undefined, environment: Environment): Value {
