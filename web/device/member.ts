@@ -12,9 +12,30 @@ export interface Exchange {
    * @param partial count × dim; may be overwritten once the promise has resolved
    * @param tag names the sum: layer and half of the layer
    */
-  allReduce(partial: Float32Array, tag: { layer: number; half: 'attention' | 'ffn' }): Promise<Float32Array>;
+  allReduce(partial: Float32Array, tag: { layer: number; half: Half }): Promise<Float32Array>;
+  /** A layer that this member looks at more closely than it needs to for itself. */
+  watch?: Pick<LayerWatch, 'layer' | 'input'> | undefined;
   /** Compares this member's residual stream after its last layer with the others'; rejects where they differ. */
   verify?(residual: Float32Array): Promise<void>;
+}
+
+export type Half = 'attention' | 'ffn';
+
+/** What is seen of one layer in one batch: enough to compute any member's part of it once more. */
+export interface LayerWatch {
+  readonly layer: number;
+  /** The residual stream before a half of the layer, the same at all members; not to be kept. */
+  input(half: Half, residual: Float32Array): void;
+  /** What every member sent for that half, encoded, in the order of the stage's members; not to be kept. */
+  sums(half: Half, parts: readonly Uint8Array[]): void;
+  /** The batch is through. Rejects with MeshError `wrong-share` where a member's part was wrong. */
+  done(): Promise<void>;
+}
+
+/** Decides what to look at. */
+export interface Watcher {
+  /** Undefined: nothing of this batch. `layers` are those that the batch goes through here. */
+  begin(batch: { epoch: number; position: number; count: number; layers: Range }): LayerWatch | undefined;
 }
 
 /** A member without company. */
@@ -24,7 +45,7 @@ export const ALONE: Exchange = {
 };
 
 /** Told how long a half of a layer took, in milliseconds, without the exchange that follows. */
-export type LayerTimer = (layer: number, half: 'attention' | 'ffn', ms: number) => void;
+export type LayerTimer = (layer: number, half: Half, ms: number) => void;
 
 export interface Batch {
   position: number;
@@ -76,10 +97,15 @@ async function sharedStage(
   run: StageSteps,
 ): Promise<Float32Array> {
   const { position, count, timer } = run;
+  const { watch } = exchange;
   let input: Pick<Step, 'ids' | 'residual' | 'add'> = run.start;
   let before = run.first;
   for (let layer = from; layer < to; layer++) {
     for (const half of ['attention', 'ffn'] as const) {
+      if (layer === watch?.layer) {
+        watch.input(half, await executor.run({ position, count, ...input, ops: before, output: 'residual' }));
+        [input, before] = [{}, []];
+      }
       const started = performance.now();
       const partial = await executor.run({
         position,

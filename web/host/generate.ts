@@ -16,9 +16,10 @@ export interface LoopParts {
   runner: Runner;
   /**
    * Called when the runner failed with a DeviceError: another runner with an empty KV cache, or a rejection when
-   * there is nothing left to try. The loop then replays its tokens and goes on.
+   * there is nothing left to try. The loop then replays its tokens and goes on. `given`: tokens of the answer that the
+   * caller has already.
    */
-  recover(error: DeviceError): Promise<Runner>;
+  recover(error: DeviceError, given: number): Promise<Runner>;
   onState?(state: 'prefill' | 'decode'): void;
 }
 
@@ -49,14 +50,14 @@ export function createLoop(parts: LoopParts): Loop {
   let held: number[] = [];
 
   /** Runs `work`, again with another runner when a device fails. `work` finds the KV cache empty then. */
-  async function withRecovery<T>(work: () => Promise<T>): Promise<T> {
+  async function withRecovery<T>(given: number, work: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
         return await work();
       } catch (error) {
         if (!(error instanceof DeviceError)) throw error;
         held = [];
-        runner = await parts.recover(error);
+        runner = await parts.recover(error, given);
       }
     }
   }
@@ -131,7 +132,7 @@ export function createLoop(parts: LoopParts): Loop {
           ...penaltyOf(request.repetitionPenalty, sequence),
         };
         const draw = uniform(seed, ids.length);
-        const picked = await withRecovery(async () => {
+        const picked = await withRecovery(ids.length, async () => {
           const candidates = await forwardAll(sequence, want, signal);
           return candidates && pick(runner, candidates, want, sampling, draw);
         });
@@ -187,7 +188,7 @@ export function createLoop(parts: LoopParts): Loop {
       checkVocabulary(ids, tokenizer.vocabSize);
       checkLength(ids.length);
       parts.onState?.('prefill');
-      return withRecovery(async () => {
+      return withRecovery(0, async () => {
         held = [];
         const logits: Evaluation['logits'] = [];
         let full: Float32Array | undefined;

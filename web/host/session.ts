@@ -8,6 +8,7 @@ import { createMemberService } from '../device/member/service.ts';
 import { toWireModel } from '../device/member/wire-model.ts';
 import { createOwnBackend } from '../device/own-backend.ts';
 import type { MakeBackend, Measurement } from '../device/probe.ts';
+import { createPartReader } from '../device/store/reader.ts';
 import type { ShardStore } from '../device/store/store.ts';
 import { MeshError } from '../mesh/errors.ts';
 import { RatiosError } from '../plan/ratios.ts';
@@ -21,6 +22,7 @@ import { type Hub, OWN } from './mesh/hub.ts';
 import { devicesOf, needsOf, planFor, previewOf } from './mesh/layout.ts';
 import { createMoves, type Moves } from './mesh/moves.ts';
 import { createSettler } from './mesh/settle.ts';
+import { createSpotCheck } from './mesh/spot-check.ts';
 import type { OpenedModel } from './open-model.ts';
 
 export interface Session {
@@ -68,6 +70,8 @@ export interface SessionParts {
  * for the activations and, when evaluating, for as many rows of logits.
  */
 const BATCH = 64;
+/** Hardly more bytes than half floats, less error, and no overflow: docs/mesh.md has the figures. */
+const DEFAULT_WIRE = 'q16';
 
 /** Loads a model. Rejects with ModelError, DeviceError, RatiosError, MeshError or the signal's reason. */
 export async function loadSession(request: LoadRequest, parts: SessionParts, signal: AbortSignal): Promise<Session> {
@@ -96,7 +100,11 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
 
   const here = () =>
     (lends ? [OWN] : []).concat(
-      devices.all().flatMap(({ index, about, paused }) => (index !== OWN && about && !paused ? [index] : [])),
+      devices
+        .all()
+        .flatMap(({ index, about, paused }) =>
+          index !== OWN && about && !paused && !hub.distrusted.has(index) ? [index] : [],
+        ),
     );
   const candidates = () => (session ? here().filter(healer.isUsable) : here());
   let session: Session | undefined;
@@ -112,15 +120,28 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   signal.throwIfAborted();
   await parts.makeRoom();
 
+  const spotCheck = request.verify
+    ? createSpotCheck({
+        ...{ catalogue: model.catalogue, context, batch: BATCH, wire: request.wire ?? DEFAULT_WIRE },
+        reader: createPartReader({ source: model.file.source, digest: model.file.digest, store: undefined }),
+        makeBackend: parts.backends.wasm,
+        plan: () => conductor.plan,
+        onWrong(error) {
+          if (error.device !== undefined) hub.distrusted.add(error.device);
+          hub.onBroken?.(error, error.device);
+        },
+      })
+    : undefined;
   if (lends) await hub.setOwn(ownMember());
   let progressed = { position: 0, batchSize: 0, tokens: 0 };
   const conductor = createConductor({
     model: toWireModel(model.file, model.catalogue, originOf(request.place, model)),
     ...{ hyper, devices, context, batch: BATCH },
-    wire: request.wire ?? 'q16',
+    wire: request.wire ?? DEFAULT_WIRE,
     verify: request.verify ?? false,
     onPlan(plan) {
       if (session) session.info = { ...session.info, ...infoOf(plan) };
+      if (request.verify) noteUnchecked(plan);
       emit('plan', plan);
     },
     onForward(position, batchSize) {
@@ -169,6 +190,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     hub.onBroken = undefined;
     conductor.close();
     await hub.dropOwn();
+    spotCheck?.close();
   }
 
   try {
@@ -213,6 +235,16 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   progress('ready', `${model.name} is ready.`, model.file.source.size, model.file.source.size);
   return made;
 
+  /** Whose answers this page cannot check, although it was asked to. */
+  function noteUnchecked(plan: Plan): void {
+    const unchecked = plan.stages
+      .map(({ members }) => members.map(({ device }) => device))
+      .filter((stage) => !stage.includes(OWN))
+      .flat();
+    if (unchecked.length > 0)
+      log('info', `Only devices that share layers with this page are checked: not ${unchecked.join(', ')}.`, 'verify');
+  }
+
   /** What of LoadInfo follows from plan and backend. */
   function infoOf(plan: Plan): Pick<LoadInfo, 'plan' | 'backend' | 'threads'> {
     const { kind = 'wasm', threads = 0 } = own.measurement ?? {};
@@ -247,6 +279,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
       openStore: parts.openStore,
       openServerFiles: async () => model.file.source,
       openLocally: () => model.file.source,
+      watcher: spotCheck,
     });
   }
 
@@ -304,7 +337,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   }
 
   /** Called by the generation loop; gives a runner with an empty KV cache, or rejects when nothing is left to try. */
-  async function recover(failure: DeviceError) {
+  async function recover(failure: DeviceError, given: number) {
     const current = session as Session;
     current.lost = true;
     // Numbers that are none break no plan by themselves; a plan that was repaired meanwhile needs nothing more.
@@ -313,6 +346,11 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     settle();
     // Whoever asked for the comparison wants to know of a difference, and not that the answer went on.
     if (failure.code === 'diverged') throw failure;
+    // What was given of the answer cannot be taken back, and may be wrong; without any of it the answer begins anew.
+    if (failure.code === 'wrong-share' && given > 0) {
+      const text = `${failure.message} What you have of this answer may be wrong: ask again.`;
+      throw new DeviceError(failure.code, text, { cause: failure });
+    }
     return conductor.runner;
   }
 }

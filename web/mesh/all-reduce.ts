@@ -6,7 +6,7 @@
 import { MeshError } from './errors.ts';
 import { createFrameBuffer, type Frame, FrameError, type Header, Kind } from './frames.ts';
 import type { Link } from './link.ts';
-import { decode, digest, encode, type NumberType, wireBytes } from './wire.ts';
+import { allFinite, decode, digest, encode, type NumberType, wireBytes } from './wire.ts';
 
 /** Most exchanges whose frames may have come before this member got there. */
 const MAX_OPEN_EXCHANGES = 1024;
@@ -34,12 +34,16 @@ export interface Exchange {
   position: number;
 }
 
+export type SumsWatch = (parts: readonly Uint8Array[]) => void;
+
 export interface AllReduce {
   /**
    * Sends `partial` (rows × dim) and resolves with the sum over all members in `into` (as long; may be `partial` itself).
-   * Several exchanges may be in flight. Rejects with the MeshError of the first link to a member that is lost.
+   * Several exchanges may be in flight. Rejects with the MeshError of the first link to a member that is lost, or
+   * `wrong-numbers` with the member whose sums are no finite numbers.
+   * @param watch given what every member sent, encoded, in their order; not to be kept
    */
-  run(exchange: Exchange, partial: Float32Array, into: Float32Array): Promise<Float32Array>;
+  run(exchange: Exchange, partial: Float32Array, into: Float32Array, watch?: SumsWatch): Promise<Float32Array>;
   /**
    * Compares the digest of this member's replica with the others'. Resolves when all are equal; rejects with MeshError
    * `diverged` otherwise.
@@ -132,6 +136,17 @@ export function createAllReduce(options: AllReduceOptions): AllReduce {
     open.clear();
   }
 
+  /** Says whose sums are no finite numbers. `scratch` is as long as the sum. */
+  function wrongNumbers(parts: readonly Uint8Array[], scratch: Float32Array): MeshError {
+    const place = parts.findIndex((part) => {
+      decode(wire, part, scratch, true);
+      return !allFinite(scratch);
+    });
+    // Finite parts may still add up to more than single precision holds: then it is nobody's fault but the model's.
+    const device = place < 0 ? self : members[place];
+    return new MeshError('wrong-numbers', `Device ${device} computed values that are not numbers.`, device);
+  }
+
   /** Sends the buffer's first bytes to all others, and adds the own part; resolves with all parts in member order. */
   function exchange<T>(header: Header, key: number, length: number, finish: (parts: Uint8Array[]) => T): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -160,7 +175,7 @@ export function createAllReduce(options: AllReduceOptions): AllReduce {
   ]);
 
   return {
-    run({ layer, slot, position }, partial, into) {
+    run({ layer, slot, position }, partial, into, watch) {
       const rows = partial.length / dim;
       if (!Number.isInteger(rows) || rows < 1 || rows > maxRows || into.length !== partial.length)
         return Promise.reject(new RangeError(`${partial.length} numbers are no 1 to ${maxRows} rows of ${dim}`));
@@ -168,6 +183,8 @@ export function createAllReduce(options: AllReduceOptions): AllReduce {
       const header: Header = { kind: Kind.partial, type: wire, slot, epoch, layer, position, rows };
       return exchange(header, exchangeKey(header), length, (parts) => {
         for (let i = 0; i < parts.length; i++) decode(wire, parts[i], into, i === 0);
+        if (!allFinite(into)) throw wrongNumbers(parts, into);
+        watch?.(parts);
         return into;
       });
     },

@@ -85,6 +85,14 @@ export function roundTrip(type: NumberType, values: Float32Array, out: Float32Ar
   decode(type, bytes, out, true);
 }
 
+/** Whether every value is a number, neither NaN nor infinite. */
+export function allFinite(values: Float32Array): boolean {
+  let nought = 0;
+  // A value minus itself is 0, or NaN where it is no finite number.
+  for (let i = 0; i < values.length; i++) nought += values[i] - values[i];
+  return nought === 0;
+}
+
 /** 32-bit digest of the bits of `values`: equal replicas have equal digests. */
 export function digest(values: Float32Array): number {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);

@@ -17,6 +17,7 @@ import { type Backend, type BackendOptions, DeviceError } from '../backend.ts';
 import { createExecutor, type Executor } from '../executor.ts';
 import { loadMissing } from '../loader/load.ts';
 import type { LoadedChange, Share } from '../loader/types.ts';
+import type { Watcher } from '../member.ts';
 import { createPartReader } from '../store/reader.ts';
 import type { ShardStore } from '../store/store.ts';
 import type { StreamingPartReader } from '../store/types.ts';
@@ -43,6 +44,8 @@ export interface MemberServiceOptions {
   openServerFiles(files: string[]): Promise<ByteSource>;
   /** Opens a model at an address; without it the host is asked for all bytes. */
   openUrl?(url: string): Promise<ByteSource>;
+  /** Looks over the other members' shoulders; the host's own device may. */
+  watcher?: Watcher | undefined;
   /** The model's bytes, where this device is the host's own and has them open already. */
   openLocally?(): ByteSource;
 }
@@ -301,7 +304,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       for (const tile of change.released) device.dropTile(tile);
       if (backend !== device) throw new DeviceError('lost', 'The device that computed is gone.');
       run = startStageRun({
-        ...{ assignment, executor, self, host: hostLink, peers, held },
+        ...{ assignment, executor, self, host: hostLink, peers, held, watcher: options.watcher },
         onPass: (stats) => passes.add(wanted, stats, carried()),
         onHeld(next) {
           held = next;

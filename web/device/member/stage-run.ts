@@ -4,12 +4,14 @@
  */
 import { type AllReduce, createAllReduce } from '../../mesh/all-reduce.ts';
 import type { Assignment } from '../../mesh/control.ts';
+import { MeshError } from '../../mesh/errors.ts';
 import { createFrameBuffer, type Frame, type FrameBuffer, FrameError, Kind } from '../../mesh/frames.ts';
 import type { Link } from '../../mesh/link.ts';
-import { decode, encode, type NumberType, wireBytes } from '../../mesh/wire.ts';
+import { allFinite, decode, encode, type NumberType, wireBytes } from '../../mesh/wire.ts';
+import type { Range } from '../../plan/types.ts';
 import { selectCandidates } from '../candidates.ts';
 import type { Executor } from '../executor.ts';
-import { ALONE, type Exchange, runStage } from '../member.ts';
+import { ALONE, type Exchange, type LayerWatch, runStage, type Watcher } from '../member.ts';
 import type { Forwarded, Want } from '../want.ts';
 import { createLayerTimes, type LayerTime } from './layer-times.ts';
 import { decodeWant, encodeForwarded, LogitSlot, TokenSlot } from './wanted-logits.ts';
@@ -36,6 +38,8 @@ export interface StageRunOptions {
   peers: ReadonlyMap<number, Link>;
   /** What the run before held, to go on from. */
   held?: Held | undefined;
+  /** Looks over the other members' shoulders. */
+  watcher?: Watcher | undefined;
   /** A residual is held, as `hold` asked. */
   onHeld(held: Held): void;
   /** A pass is over: `stats` are of it. */
@@ -83,7 +87,7 @@ interface Incoming {
 }
 
 export function startStageRun(options: StageRunOptions): StageRun {
-  const { assignment, executor, self, host, peers, held, onHeld, onPass, onBroken } = options;
+  const { assignment, executor, self, host, peers, held, watcher, onHeld, onPass, onBroken } = options;
   const { epoch, members, next, previous, share } = assignment;
   const { dim } = executor.hyper;
   const leads = members[0] === self;
@@ -116,7 +120,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
       : undefined;
   const sum = new Float32Array(assignment.maxBatch * dim);
 
-  function exchangeAt(position: number): Exchange {
+  function exchangeAt(position: number, watch?: LayerWatch): Exchange {
     if (!allReduce) return ALONE;
     const end = { layer: executor.weights.share.layers[1], slot: 0, position };
     return {
@@ -124,10 +128,13 @@ export function startStageRun(options: StageRunOptions): StageRun {
       async allReduce(partial, { layer, half }) {
         const started = performance.now();
         const tag = { layer, slot: half === 'attention' ? 0 : 1, position };
-        const result = await allReduce.run(tag, partial, sum.subarray(0, partial.length));
+        const seen = watch?.layer === layer ? watch : undefined;
+        const look = seen && ((parts: readonly Uint8Array[]) => seen.sums(half, parts));
+        const result = await allReduce.run(tag, partial, sum.subarray(0, partial.length), look);
         waitedMs += performance.now() - started;
         return result;
       },
+      watch,
       ...(assignment.verify && { verify: (residual) => allReduce.verify(end, residual) }),
     };
   }
@@ -180,6 +187,10 @@ export function startStageRun(options: StageRunOptions): StageRun {
       throw new FrameError('a residual of the wrong size');
     const residual = new Float32Array(numbers);
     decode(type, frame.payload, residual, true);
+    if (!allFinite(residual)) {
+      fail(new MeshError('wrong-numbers', `Device ${source} computed values that are not numbers.`, source));
+      return;
+    }
     enqueue({ position: frame.position, rows: frame.rows, logits: frame.slot, residual });
   }
 
@@ -263,10 +274,14 @@ export function startStageRun(options: StageRunOptions): StageRun {
       : last || !leads
         ? 'none'
         : 'residual';
-    const result = await runStage(executor, exchangeAt(position), {
+    const range: Range = [batch.from ?? layers[0], layers[1]];
+    const watch = members.length > 1 ? watcher?.begin({ epoch, position, count, layers: range }) : undefined;
+    const result = await runStage(executor, exchangeAt(position, watch), {
       ...{ position, count, input, output, timer },
-      layers: [batch.from ?? layers[0], layers[1]],
+      layers: range,
     });
+    // Before anyone goes on with what was computed.
+    await watch?.done();
     if (!last) {
       if (leads) sendResidual(next, batch, result, HAND_OVER);
     } else {

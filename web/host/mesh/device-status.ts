@@ -47,15 +47,17 @@ function statusOf(
       : entry?.online
         ? 'joining'
         : 'lost'
-    : progress
-      ? 'loading'
-      : !about
-        ? 'joining'
-        : device.paused
-          ? 'paused'
-          : member && computing
-            ? 'computing'
-            : 'ready';
+    : hub.distrusted.has(index)
+      ? 'lost'
+      : progress
+        ? 'loading'
+        : !about
+          ? 'joining'
+          : device.paused
+            ? 'paused'
+            : member && computing
+              ? 'computing'
+              : 'ready';
   const kind = device?.link.kind ?? entry?.link;
   return {
     index,

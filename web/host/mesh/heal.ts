@@ -51,7 +51,7 @@ export function createHealer(options: HealOptions): Healer {
 
   function isUsable(device: number): boolean {
     const link = devices.get(device)?.link;
-    if (!link) return false;
+    if (!link || hub.distrusted.has(device)) return false;
     return device === OWN ? !ownFailed : (faults.get(link) ?? 0) < MOST_FAULTS;
   }
 
@@ -63,7 +63,10 @@ export function createHealer(options: HealOptions): Healer {
     const count = (faults.get(link) ?? 0) + 1;
     faults.set(link, count);
     log('warn', `Device ${device} failed: ${messageOf(cause)}`, codeOf(cause));
-    if (count === MOST_FAULTS) log('warn', `Plans do without device ${device} until it joins anew.`, 'lost');
+    if (hub.distrusted.has(device as number)) {
+      const advice = 'Remove it from the room if you do not know it.';
+      log('warn', `Nothing more is asked of device ${device}. ${advice}`, codeOf(cause));
+    } else if (count === MOST_FAULTS) log('warn', `Plans do without device ${device} until it joins anew.`, 'lost');
   }
 
   /** This page's device failed: another backend, or none. Rejects where it was the last device. */

@@ -16,6 +16,8 @@ export interface HubOptions {
 
 export interface Hub {
   readonly devices: Devices;
+  /** Indices of devices that computed wrongly: no plan uses them any more. An index is never given to another device. */
+  readonly distrusted: Set<number>;
   /** Called when the running plan cannot go on; by whoever holds it. */
   onBroken: ((error: MeshError, device: number | undefined, epoch?: number) => void) | undefined;
   addLink(link: Link): void;
@@ -42,6 +44,7 @@ export function createHub({ onChange, modelBytes }: HubOptions): Hub {
       onBroken: (error, device, epoch) => hub.onBroken?.(error, device, epoch),
       modelBytes,
     }),
+    distrusted: new Set(),
     onBroken: undefined,
     addLink(link) {
       links.set(link.peer, link);

@@ -3,10 +3,13 @@
 import { DeviceError } from '../../device/backend.ts';
 import { mergeCandidates } from '../../device/candidates.ts';
 import { decodeForwarded, encodeWant, LogitSlot, TokenSlot } from '../../device/member/wanted-logits.ts';
+import { MeshError } from '../../mesh/errors.ts';
 import { createFrameBuffer, type Frame, FrameError, Kind } from '../../mesh/frames.ts';
 import type { Link } from '../../mesh/link.ts';
+import { allFinite } from '../../mesh/wire.ts';
 import type { HyperParameters } from '../../model/types.ts';
-import type { Plan } from '../../plan/types.ts';
+import { count as countOf } from '../../plan/ranges.ts';
+import type { Plan, Range } from '../../plan/types.ts';
 import type { Candidates, Forwarded, Runner, Want } from '../runner.ts';
 
 export interface MeshRunnerOptions {
@@ -31,6 +34,8 @@ export interface MeshRunner extends Runner {
 
 /** An answer to one batch that members of the last stage owe. */
 interface Due {
+  /** How many positions each share has. */
+  positions: number;
   shares: (Forwarded | undefined)[];
   missing: number;
   resolve(shares: Forwarded[]): void;
@@ -52,24 +57,32 @@ export function createMeshRunner({ plan, hyper, context, batch, link }: MeshRunn
   let failure: DeviceError | undefined;
 
   function takeAnswer(member: number, frame: Frame): void {
+    // Of a pass that has failed already, by those that did not know.
+    if (failure) return;
     const entry = due.get(frame.position);
     if (!entry || entry.shares[member]) throw new FrameError('candidates that nobody asked for');
-    try {
-      entry.shares[member] = decodeForwarded(frame.payload);
-    } catch (error) {
-      throw new FrameError(`candidates that cannot be read: ${(error as Error).message}`);
+    const { device, vocab } = last[member];
+    const share = readShare(frame.payload, vocab, entry.positions);
+    if (!isSound(share)) {
+      const cause = new MeshError('wrong-numbers', `Device ${device} computed values that are not numbers.`, device);
+      due.delete(frame.position);
+      entry.reject(new DeviceError(cause.code, cause.message, { cause }));
+      return;
     }
+    entry.shares[member] = share;
     if (--entry.missing > 0) return;
     due.delete(frame.position);
     entry.resolve(entry.shares as Forwarded[]);
   }
   const undo = lastLinks.map((one, member) => one.route(Kind.candidates, epoch, (frame) => takeAnswer(member, frame)));
 
-  function expect(position: number): Promise<Forwarded[]> {
+  function expect(position: number, positions: number): Promise<Forwarded[]> {
     return new Promise((resolve, reject) => {
-      due.set(position, { shares: last.map(() => undefined), missing: last.length, resolve, reject });
+      due.set(position, { positions, shares: last.map(() => undefined), missing: last.length, resolve, reject });
     });
   }
+
+  const positionsOf = (want: Want | undefined, count: number) => (!want ? 0 : want.positions === 'last' ? 1 : count);
 
   function post(to: Link, slot: number, position: number, payload: Uint8Array, rows: number, logits: number): void {
     const buffer = createFrameBuffer(payload.length);
@@ -86,15 +99,15 @@ export function createMeshRunner({ plan, hyper, context, batch, link }: MeshRunn
     post(leader, TokenSlot.ids, position, new Uint8Array(ids.slice().buffer), ids.length, logits);
 
   /** Tells the last stage what will be asked of a position; resolves with its members' shares of the answer. */
-  function announce(position: number, want: Want | undefined): Promise<Forwarded[]> {
-    const answer = expect(position);
+  function announce(position: number, want: Want | undefined, count: number): Promise<Forwarded[]> {
+    const answer = expect(position, positionsOf(want, count));
     if (want) for (const one of lastLinks) post(one, TokenSlot.want, position, encodeWant(want), 0, 0);
     return answer;
   }
 
   /** One batch on its way; resolves with the shares of the last stage's members. */
   function send(ids: Uint32Array, position: number, want: Want | undefined): Promise<Forwarded[]> {
-    const answer = announce(position, want);
+    const answer = announce(position, want, ids.length);
     sendIds(ids, position, logitsOf(want));
     return answer;
   }
@@ -120,6 +133,7 @@ export function createMeshRunner({ plan, hyper, context, batch, link }: MeshRunn
   }
 
   let lastPosition = 0;
+  let lastCount = 0;
 
   async function guarded<T>(work: () => Promise<T>): Promise<T> {
     if (failure) throw failure;
@@ -144,6 +158,7 @@ export function createMeshRunner({ plan, hyper, context, batch, link }: MeshRunn
           const part = ids.subarray(from, from + batch);
           const wanted = want !== undefined && (want.positions === 'all' || from + batch >= ids.length);
           lastPosition = position + from;
+          lastCount = part.length;
           answers.push({ shares: send(part, lastPosition, wanted ? want : undefined), wanted });
         }
         const forwarded: Forwarded = { candidates: [] };
@@ -158,18 +173,19 @@ export function createMeshRunner({ plan, hyper, context, batch, link }: MeshRunn
       }),
     again: (want) =>
       guarded(async () => {
-        const answer = expect(lastPosition);
+        const answer = expect(lastPosition, positionsOf(want, lastCount));
         for (const one of lastLinks) post(one, TokenSlot.again, lastPosition, encodeWant(want), 0, 0);
         return join(await answer, want);
       }),
     start: (ids, position) => sendIds(ids, position, LogitSlot.none),
     resume: (members, position, want) =>
       guarded(async () => {
-        const answer = announce(position, want);
+        const answer = announce(position, want, 1);
         for (const device of members) {
           post(linkTo(device), TokenSlot.resume, position, new Uint8Array(0), 0, logitsOf(want));
         }
         lastPosition = position;
+        lastCount = 1;
         const shares = await answer;
         return want ? join(shares, want) : { candidates: [] };
       }),
@@ -183,3 +199,29 @@ export function createMeshRunner({ plan, hyper, context, batch, link }: MeshRunn
     },
   };
 }
+
+/**
+ * A member's share of the answer: candidates of its own vocabulary rows, at as many positions as were wanted. Throws
+ * FrameError for anything else, which closes the link to whoever sent it.
+ */
+function readShare(payload: Uint8Array, vocab: readonly Range[], positions: number): Forwarded {
+  let share: Forwarded;
+  try {
+    share = decodeForwarded(payload);
+  } catch (error) {
+    throw new FrameError(`candidates that cannot be read: ${(error as Error).message}`);
+  }
+  const rows = countOf(vocab);
+  const { candidates, full } = share;
+  if (candidates.length !== (rows === 0 ? 0 : positions))
+    throw new FrameError(`candidates of ${candidates.length} positions, where ${positions} were asked for`);
+  const owns = (id: number) => vocab.some(([from, to]) => id >= from && id < to);
+  if (candidates.some(({ ids }) => ids.length > rows || !ids.every(owns)))
+    throw new FrameError('candidates that are not its own');
+  if (full && full.length !== rows) throw new FrameError(`${full.length} logits, where ${rows} were due`);
+  return share;
+}
+
+const isSound = ({ candidates, full }: Forwarded): boolean =>
+  candidates.every(({ logits, logSumExp }) => allFinite(logits) && Number.isFinite(logSumExp)) &&
+  (full === undefined || allFinite(full));
