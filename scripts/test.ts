@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { DEFAULT_MODELS_DIR } from '../signaling-server/options.ts';
+import { audit } from './audit.ts';
 import { ensureKernels, ensurePages } from './build.ts';
 import { ensureModel } from './default-model.ts';
 import { ensureBrowsers } from './install-browsers.ts';
@@ -35,12 +36,19 @@ function steps(scratch: string): Step[] {
       parts: ['check'],
       run: () => run('npm', ['run', '--silent', 'check']),
     },
+    { name: 'Dependency audit', parts: ['check'], run: checkDependencies },
     { name: 'Default model', parts: ['unit', 'browser'], run: () => ensureModel(DEFAULT_MODELS_DIR, say) },
     { name: 'WASM kernels', parts: ['unit', 'browser'], run: () => ensureKernels() },
     { name: 'Unit and kernel tests', parts: ['unit'], run: () => runVitest(join(scratch, 'unit.json')) },
     { name: 'Pages', parts: ['browser'], run: () => ensurePages(say) },
     { name: 'Browser tests', parts: ['browser'], run: () => runPlaywright(join(scratch, 'browser.json')) },
   ];
+}
+
+async function checkDependencies(): Promise<void> {
+  const result = await audit();
+  if (result.state === 'found') throw new Error(`Packages have known holes; "npm audit fix" may help.\n${result.text}`);
+  if (result.state === 'unasked') total.skipped.push({ title: 'Dependency audit', why: `not asked: ${result.why}` });
 }
 
 function runVitest(report: string): Promise<void> {
