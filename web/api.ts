@@ -1,11 +1,12 @@
 /** The public scripting handle, `window.edgevisor`; documented in docs/scripting.md. Plain structured-clone data only. */
 import type { BackendChoice } from './device/backend.ts';
+import type { Operation } from './mesh/operations.ts';
 import type { Message } from './model/types.ts';
 import type { DeviceBytes } from './plan/holdings.ts';
 import type { ModelShape } from './plan/shape.ts';
 import type { Plan } from './plan/types.ts';
 
-export type { BackendChoice, Message, ModelShape, Plan };
+export type { BackendChoice, Message, ModelShape, Operation, Plan };
 
 export interface ModelListing {
   name: string;
@@ -213,6 +214,38 @@ export interface DevicePasses {
   passes: Pass[];
 }
 
+/** Milliseconds by operation; one that did not take place is not there. */
+export type OperationMs = Partial<Record<Operation, number>>;
+
+/** Sums over the batches of one kind. */
+export interface PhaseProfile {
+  batches: number;
+  tokens: number;
+  /** From the arrival of each batch at the device to its end; more than its operations take together. */
+  totalMs: number;
+  /** Ascending. */
+  layers: { layer: number; ms: OperationMs }[];
+  /** What belongs to no layer. */
+  rest: OperationMs;
+}
+
+export interface DeviceProfile {
+  device: number;
+  /** False: its adapter has no timestamps, so that whole steps were timed. */
+  timesOperations: boolean;
+  /** Batches of several tokens, and of one. */
+  prefill: PhaseProfile;
+  decode: PhaseProfile;
+}
+
+/** Of a device's link to the host, measured when asked for. */
+export interface LinkDelay {
+  device: number;
+  bytes: number;
+  /** Half the round trip of a message of `bytes`, the median of 15. */
+  oneWayMs: number;
+}
+
 /** A device that asks to join. */
 export interface Knock {
   id: string;
@@ -278,6 +311,10 @@ export interface EdgeVisor extends MeshHandle {
   status(): Promise<Status>;
   /** The last forward passes of every device of the plan, at most 512 each. */
   passes(): Promise<DevicePasses[]>;
+  /** Where the last answer's time went on every device; needs a page with `?profile=1`. */
+  profile(): Promise<DeviceProfile[]>;
+  /** How long a message of so many bytes takes to every other device of the plan. */
+  linkDelays(bytes: number): Promise<LinkDelay[]>;
   /** What this browser's shard store holds. */
   stored(): Promise<StoredModel[]>;
   deleteStored(digest: string): Promise<void>;

@@ -48,8 +48,8 @@ describe("the page's options", () => {
       ...{ backend: 'wasm', threads: 2, context: 512, model: 'x', warnings: [] },
       emulation: { defaultLimits: true, noWebGpu: true, memoryBytes: 60e6, slowdown: 3, delayMs: 5, noRtc: false },
     });
-    expect(read('?ratios=2:3:3&wire=q80&lend=0&verify=1&name=Phone&memory=200&emulate=nortc')).toMatchObject({
-      ...{ ratios: '2:3:3', wire: 'q80', lend: false, verify: true, name: 'Phone', memory: 200e6 },
+    expect(read('?ratios=2:3:3&wire=q80&lend=0&verify=1&profile=1&name=Phone&memory=200&emulate=nortc')).toMatchObject({
+      ...{ ratios: '2:3:3', wire: 'q80', lend: false, verify: true, profile: true, name: 'Phone', memory: 200e6 },
       emulation: { noRtc: true },
     });
     expect(read('')).toEqual({

@@ -5,7 +5,7 @@
  */
 import type { HyperParameters, MatrixRole, TileData, VectorRole } from '../model/types.ts';
 import type { Range } from '../plan/types.ts';
-import type { OperationTimer } from './operations.ts';
+import type { OperationTimer } from './run-timed.ts';
 
 export type { TileData };
 

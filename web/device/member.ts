@@ -2,7 +2,7 @@
 import type { Range } from '../plan/types.ts';
 import type { Step } from './backend.ts';
 import { type Executor, soloLayers } from './executor.ts';
-import { type OperationTimer, runTimed } from './operations.ts';
+import { type OperationTimer, runTimed } from './run-timed.ts';
 
 /** Adds the partial sums of all members of a stage; everyone gets the same bits. */
 export interface Exchange {

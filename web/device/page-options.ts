@@ -29,6 +29,8 @@ export interface PageOptions {
   /** False: conduct without computing. */
   lend?: boolean;
   verify?: boolean;
+  /** Time every operation, and show it. */
+  profile?: boolean;
   /** How a contributing device calls itself. */
   name?: string;
   /** Bytes that a contributing device lends. */
@@ -61,6 +63,7 @@ export function pageOptions(search: string, warn: (text: string) => void): PageO
     ...(memory ? { memory: memory * BYTES_PER_MB } : {}),
     ...(query.has('lend') ? { lend: query.get('lend') !== '0' } : {}),
     ...(query.get('verify') === '1' ? { verify: true } : {}),
+    ...(query.get('profile') === '1' ? { profile: true } : {}),
     emulation: emulation(query.get('emulate') ?? '', warn),
   };
 }

@@ -2,10 +2,12 @@
 import type {
   BackendChoice,
   DevicePasses,
+  DeviceProfile,
   EvaluateOptions,
   Evaluation,
   EventDetails,
   Generation,
+  LinkDelay,
   LoadInfo,
   Message,
   Migration,
@@ -37,6 +39,8 @@ export interface LoadRequest {
   lend?: boolean;
   /** Compare the replicas' digests. */
   verify?: boolean;
+  /** Time every operation. */
+  profile?: boolean;
   emulation: Emulation;
 }
 
@@ -54,6 +58,8 @@ export interface EngineService {
   evaluate(options: EvaluateOptions): Promise<Evaluation>;
   status(): Promise<Status>;
   passes(): Promise<DevicePasses[]>;
+  profile(): Promise<DeviceProfile[]>;
+  linkDelays(bytes: number): Promise<LinkDelay[]>;
   stored(): Promise<StoredModel[]>;
   deleteStored(digest: string): Promise<void>;
   /** The page's end of the mesh (see `mesh/links.ts`). */

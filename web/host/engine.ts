@@ -8,9 +8,11 @@ import type { ShardStore } from '../device/store/store.ts';
 import { receiveLinks } from '../mesh/links.ts';
 import type { Neighbour } from '../mesh/page-mesh.ts';
 import type { Emit, EngineService, LoadRequest, ModelPlace } from './engine-types.ts';
+import { linkDelays } from './mesh/delays.ts';
 import { deviceStatuses } from './mesh/device-status.ts';
 import { createHub, OWN } from './mesh/hub.ts';
 import { devicesOf } from './mesh/layout.ts';
+import { clearProfiles, profilesOf } from './mesh/operation-profile.ts';
 import { passesOf } from './mesh/passes.ts';
 import type { OpenedModel } from './open-model.ts';
 import { createPlanControl } from './plan-control.ts';
@@ -180,6 +182,7 @@ export function createEngine(ports: EnginePorts): EngineService {
   async function using<T>(work: (current: Session) => Promise<T>): Promise<T> {
     const current = loaded();
     try {
+      if (current.profiling) await clearProfiles(devicesOf(current.info.plan), hub.devices.profile);
       const result = await work(current);
       setState('ready');
       return result;
@@ -263,6 +266,15 @@ export function createEngine(ports: EnginePorts): EngineService {
     },
 
     passes: async () => passesOf(devicesOf(loaded().info.plan), hub.devices.profile),
+    async profile() {
+      const { profiling, info } = loaded();
+      if (!profiling) throw new HostError('no-profile', 'Nothing is timed here: open the page with ?profile=1.');
+      return profilesOf(devicesOf(info.plan), hub.devices.profile);
+    },
+    async linkDelays(bytes) {
+      const others = devicesOf(loaded().info.plan).filter((device) => device !== OWN);
+      return linkDelays(others, bytes, hub.devices.echo);
+    },
     stored: async () => (await requireStore()).list(),
     deleteStored: async (digest) => (await requireStore()).remove(digest),
 

@@ -7,7 +7,7 @@ import { VERSION } from '../device/version.ts';
 import { secretIn } from '../mesh/page-mesh.ts';
 import type { EngineEvents, EngineMessage, EngineService, LoadRequest, ModelPlace } from './engine-types.ts';
 import { createMeshHandle } from './handle-mesh.ts';
-import { checkEvaluate, checkGenerate, checkIds, checkLoad, checkMessages } from './requests.ts';
+import { checkBytes, checkEvaluate, checkGenerate, checkIds, checkLoad, checkMessages } from './requests.ts';
 
 declare global {
   interface Window {
@@ -113,8 +113,8 @@ export function createHandle(start: () => EngineWorker, search: string): EdgeVis
     async load(options) {
       const { model, parts, ...given } = definedOnly(checkLoad(options));
       crash = undefined;
-      const { backend = 'auto', threads, context, ratios, wire, lend, verify, emulation } = defaults;
-      const standing = definedOnly({ backend, threads, context, ratios, wire, lend, verify, emulation });
+      const { backend = 'auto', threads, context, ratios, wire, lend, verify, profile, emulation } = defaults;
+      const standing = definedOnly({ backend, threads, context, ratios, wire, lend, verify, profile, emulation });
       const request: LoadRequest = { ...standing, backend, emulation, ...given, place: placeOf(model, parts) };
       if (request.ratios === 'auto') delete request.ratios;
       return call((engine) => engine.load(request));
@@ -157,6 +157,11 @@ export function createHandle(start: () => EngineWorker, search: string): EdgeVis
     },
     status: async () => (crash ? failedStatus : call((engine) => engine.status())),
     passes: async () => callLoaded((engine) => engine.passes()),
+    profile: async () => callLoaded((engine) => engine.profile()),
+    linkDelays: async (bytes) => {
+      const checked = checkBytes(bytes);
+      return callLoaded((engine) => engine.linkDelays(checked));
+    },
     stored: async () => call((engine) => engine.stored()),
     deleteStored: async (digest) => call((engine) => engine.deleteStored(String(digest))),
     on(event, listener) {

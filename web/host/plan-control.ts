@@ -6,7 +6,7 @@ import type { Migration, MoveReport, Plan } from '../api.ts';
 import { HostError, messageOf } from '../device/errors.ts';
 import { parsePlanRequest, type RequestOf, type SetLayers, type SetPlan } from '../mesh/plan-request.ts';
 import { type Node, nodeAt, nodesOf } from '../plan/nodes.ts';
-import type { DeviceProfile, Devices } from './mesh/devices.ts';
+import type { Devices, Profiled } from './mesh/devices.ts';
 import { nextTask } from './pause.ts';
 import type { Session } from './session.ts';
 
@@ -271,7 +271,7 @@ function stageOf(plan: Plan, { stageIndex, rootNodeIndex }: RequestOf<'layer_pro
   return root.stage;
 }
 
-function layerRow(stageIndex: number, nodeIndex: number, layerIndex: number, times: DeviceProfile | undefined) {
+function layerRow(stageIndex: number, nodeIndex: number, layerIndex: number, times: Profiled | undefined) {
   const found = times?.layers.find(([layer]) => layer === layerIndex);
   const [, attnUs, ffnUs] = found ?? [layerIndex, 0, 0];
   return { ok: found !== undefined, stageIndex, nodeIndex, layerIndex, attnUs, ffnUs };

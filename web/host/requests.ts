@@ -2,6 +2,7 @@
 import * as v from 'valibot';
 import type { EvaluateOptions, GenerateOptions, LoadOptions } from '../api.ts';
 import { HostError } from '../device/errors.ts';
+import { MOST_ECHOED } from '../mesh/control.ts';
 
 /** `GenerateOptions` as they travel to the engine's Worker. */
 export type GenerateRequest = Omit<GenerateOptions, 'onToken' | 'signal'>;
@@ -16,6 +17,7 @@ const messages = v.pipe(
   v.minLength(1),
 );
 const top = v.pipe(count, v.maxValue(MOST_TOP));
+const echoed = v.pipe(count, v.minValue(1), v.maxValue(MOST_ECHOED));
 const finite = v.pipe(v.number(), v.finite());
 const share = v.pipe(finite, v.minValue(0), v.maxValue(1));
 
@@ -80,6 +82,11 @@ export function checkMessages(value: unknown): NonNullable<GenerateOptions['mess
 /** @throws HostError `bad-request` */
 export function checkIds(value: unknown): number[] {
   return check('detokenize', ids, value);
+}
+
+/** @throws HostError `bad-request` */
+export function checkBytes(value: unknown): number {
+  return check('linkDelays', echoed, value);
 }
 
 function check<Schema extends v.GenericSchema>(call: string, schema: Schema, value: unknown): v.InferOutput<Schema> {

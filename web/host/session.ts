@@ -31,6 +31,8 @@ export interface Session {
   readonly conductor: Conductor;
   readonly moves: Moves;
   readonly memoryLimit: number;
+  /** The devices time every operation. */
+  readonly profiling: boolean;
   /** Changes with the plan, and when another backend takes over. */
   info: LoadInfo;
   readonly measurement: Measurement | undefined;
@@ -139,6 +141,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     ...{ hyper, devices, context, batch: BATCH },
     wire: request.wire ?? DEFAULT_WIRE,
     verify: request.verify ?? false,
+    profile: request.profile ?? false,
     onPlan(plan) {
       if (session) session.info = { ...session.info, ...infoOf(plan) };
       if (request.verify) noteUnchecked(plan);
@@ -201,6 +204,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   }
   const made: Session = {
     ...{ model, conductor, moves, memoryLimit: parts.memoryLimit.bytes, lost: false, tokens: 0, close },
+    profiling: request.profile ?? false,
     get measurement() {
       return own.measurement;
     },

@@ -4,6 +4,7 @@
  */
 import * as v from 'valibot';
 import { FrameError } from './frames.ts';
+import { OPERATIONS } from './operations.ts';
 import { NUMBER_TYPES } from './wire.ts';
 
 const natural = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 48));
@@ -24,6 +25,9 @@ const ROLES = [
   ...['q', 'k', 'v', 'o', 'gate', 'up', 'down', 'embedding', 'head'],
   ...['attentionNorm', 'ffnNorm', 'outputNorm', 'qBias', 'kBias', 'vBias', 'oBias', 'qNorm', 'kNorm'],
 ] as const;
+
+/** Characters of an `echo`. */
+export const MOST_ECHOED = 2 ** 18;
 
 /** Dimensions, and bytes of one read. */
 const size = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(2 ** 26));
@@ -85,6 +89,8 @@ export const AssignmentSchema = v.strictObject({
   wire: v.picklist(NUMBER_TYPES),
   /** Compare the replicas' digests in every batch. */
   verify: v.boolean(),
+  /** Time every operation, for `profiled`. */
+  profile: v.boolean(),
   context: size,
   maxBatch: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(4096)),
 });
@@ -116,9 +122,16 @@ export const ToDeviceSchema = v.variant('type', [
   v.strictObject({ type: v.literal('unreadable'), transfer: natural, code: text(32), message: text(1024) }),
   /**
    * Asks for `profiled`; with `layers`, for the times of each layer too, which may take until the next pass; with
-   * `passes`, for the passes before the last one too.
+   * `passes`, for the passes before the last one too; with `operations`, for sums since these were cleared, where the
+   * assignment has them measured. `clear` begins new sums.
    */
-  v.strictObject({ type: v.literal('profile'), id: natural, layers: v.boolean(), passes: v.boolean() }),
+  v.strictObject({
+    type: v.literal('profile'),
+    id: natural,
+    ...{ layers: v.boolean(), passes: v.boolean(), operations: v.boolean(), clear: v.boolean() },
+  }),
+  /** Asks for `echoed` with the same text: how long a message of that size takes. */
+  v.strictObject({ type: v.literal('echo'), id: natural, text: text(MOST_ECHOED) }),
 ]);
 
 const AboutSchema = v.strictObject({
@@ -129,6 +142,26 @@ const AboutSchema = v.strictObject({
   readbackMs: finite,
   /** Bytes that the device lends. */
   memoryLimit: natural,
+});
+
+/** Microseconds of each operation; none where it took place nowhere. */
+const TimesSchema = list(v.tuple([v.picklist(OPERATIONS), natural]), OPERATIONS.length);
+
+/** Sums over batches. */
+const PhaseSchema = v.strictObject({
+  ...{ batches: natural, tokens: natural },
+  /** From the arrival of each batch to its end, waiting included. */
+  us: natural,
+  layers: list(v.tuple([natural, TimesSchema]), 4096),
+  /** Of what belongs to no layer. */
+  rest: TimesSchema,
+});
+
+const OperationTimesSchema = v.strictObject({
+  /** False: the backend can time whole steps only. */
+  timesOperations: v.boolean(),
+  /** Batches of several tokens, and of one. */
+  ...{ prefill: PhaseSchema, decode: PhaseSchema },
 });
 
 /** From a device to the host. `epoch` says which request an answer belongs to. */
@@ -191,13 +224,18 @@ export const ToHostSchema = v.variant('type', [
     layers: list(v.tuple([natural, natural, natural]), 4096),
     /** Oldest first: epoch, position, tokens, microseconds of computing and of waiting, bytes sent and received. */
     passes: list(v.tuple([natural, natural, natural, natural, natural, natural, natural]), 4096),
+    /** Where they were asked for and measured. */
+    operations: v.optional(OperationTimesSchema),
   }),
+  v.strictObject({ type: v.literal('echoed'), id: natural, text: text(MOST_ECHOED) }),
 ]);
 
 export type WireModel = v.InferOutput<typeof WireModelSchema>;
 export type Assignment = v.InferOutput<typeof AssignmentSchema>;
 export type ToDevice = v.InferOutput<typeof ToDeviceSchema>;
 export type ToHost = v.InferOutput<typeof ToHostSchema>;
+export type OperationTimes = v.InferOutput<typeof OperationTimesSchema>;
+export type PhaseTimes = v.InferOutput<typeof PhaseSchema>;
 export type About = v.InferOutput<typeof AboutSchema>;
 
 /** Throws FrameError, which closes the sender's link. */

@@ -3,6 +3,7 @@
  * token, as slowly as the test says. `window.fakeOptions` is set before the page starts; `window.fakeCalls` is read after.
  */
 import type {
+  DeviceProfile,
   EdgeVisor,
   EventDetails,
   EventName,
@@ -24,6 +25,8 @@ export interface FakeOptions {
   holdLoadAt?: number;
   holdAnswerAt?: number;
   notes?: string[];
+  /** What `profile` says. */
+  profiles?: DeviceProfile[];
   failModels?: string;
   failLoad?: { code: string; message: string };
   failGenerate?: { code: string; message: string };
@@ -218,6 +221,12 @@ export function installHandle(): EdgeVisor {
       };
     },
     async passes() {
+      return [];
+    },
+    async profile() {
+      return options().profiles ?? [];
+    },
+    async linkDelays() {
       return [];
     },
     async stored() {

@@ -24,6 +24,7 @@ import type { StreamingPartReader } from '../store/types.ts';
 import { createTurns } from '../turns.ts';
 import { createHostSource, type HostSource } from './host-source.ts';
 import { BulkSlot, bulkAssembler, decodeKv, encodeKv, KV_HEADER_BYTES, type KvBlock } from './kv-copy.ts';
+import { createOperationProfile } from './operation-profile.ts';
 import { type Carried, createPassLog } from './pass-log.ts';
 import { type Held, type RunStats, type StageRun, startStageRun } from './stage-run.ts';
 import { createUrlSource } from './url-source.ts';
@@ -112,6 +113,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   let lastLost = false;
   let paused = false;
   let held: Held | undefined;
+  /** The present assignment has its operations timed. */
+  let profiles = false;
   let loading: MemberStatus['progress'];
   let reportedTokens = 0;
   /** Bytes over links that are closed. */
@@ -119,6 +122,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   /** Of the last batch under an earlier assignment. */
   let earlier: Readonly<RunStats> | undefined;
   const passes = createPassLog();
+  const operations = createOperationProfile();
 
   const tell = (message: ToHost): void => {
     if (host && !host.failure) host.sendControl(message);
@@ -151,9 +155,9 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     model = { wire, catalogue, reader, ...(hostSource && { hostSource }) };
   }
 
-  async function backendFor({ context, maxBatch }: Assignment, { catalogue }: Model): Promise<Backend> {
+  async function backendFor({ context, maxBatch, profile }: Assignment, { catalogue }: Model): Promise<Backend> {
     if (backend) return backend;
-    const made = await makeBackend({ hyper: catalogue.hyper, context, maxBatch });
+    const made = await makeBackend({ hyper: catalogue.hyper, context, maxBatch, profile });
     backend = made;
     lastLost = false;
     void made.lost.then((reason) => {
@@ -291,6 +295,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     const change = await ready;
     await endRun();
     epoch = wanted;
+    profiles = assignment.profile;
     // What others sent for a plan that broke must not be taken for frames of a later one.
     for (const link of peers.values()) link.forgetUnclaimed(wanted);
     if (change) {
@@ -305,6 +310,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       if (backend !== device) throw new DeviceError('lost', 'The device that computed is gone.');
       run = startStageRun({
         ...{ assignment, executor, self, host: hostLink, peers, held, watcher: options.watcher },
+        operations: assignment.profile ? operations : undefined,
         onPass: (stats) => passes.add(wanted, stats, carried()),
         onHeld(next) {
           held = next;
@@ -399,12 +405,18 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     tell({ type: 'stats', ...totals(), ...carried(), tokens: all, position, batchSize, execUs, syncUs });
   }
 
-  async function profile({ id, layers, passes: wanted }: Extract<ToDevice, { type: 'profile' }>): Promise<void> {
+  async function profile(asked: Extract<ToDevice, { type: 'profile' }>): Promise<void> {
+    const { id, layers } = asked;
     const measured = layers && run ? await run.layerTimes() : [];
     const last = run && run.stats.batchSize > 0 ? run.stats : earlier;
     const { position = 0, batchSize = 0, execUs = 0, syncUs = 0 } = last ?? {};
-    const recorded = wanted ? [...passes.records] : [];
-    tell({ type: 'profiled', id, position, batchSize, execUs, syncUs, layers: measured, passes: recorded });
+    tell({
+      ...{ type: 'profiled', id, position, batchSize, execUs, syncUs },
+      layers: measured,
+      passes: asked.passes ? [...passes.records] : [],
+      ...(asked.operations && profiles && backend && { operations: operations.times(backend.timesOperations) }),
+    });
+    if (asked.clear) operations.clear();
   }
 
   function handle(message: ToDevice): void {
@@ -441,12 +453,16 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       case 'profile':
         void profile(message);
         break;
+      case 'echo':
+        tell({ ...message, type: 'echoed' });
+        break;
     }
   }
 
   async function unload(): Promise<void> {
     model = undefined;
     executor = undefined;
+    operations.clear();
     const ending = backend;
     backend = undefined;
     await endRun();

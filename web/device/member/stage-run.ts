@@ -9,11 +9,14 @@ import { createFrameBuffer, type Frame, type FrameBuffer, FrameError, Kind } fro
 import type { Link } from '../../mesh/link.ts';
 import { allFinite, decode, encode, type NumberType, wireBytes } from '../../mesh/wire.ts';
 import type { Range } from '../../plan/types.ts';
+import type { Step } from '../backend.ts';
 import { selectCandidates } from '../candidates.ts';
 import type { Executor } from '../executor.ts';
 import { ALONE, type Exchange, type LayerWatch, runStage, type Watcher } from '../member.ts';
+import { runTimed } from '../run-timed.ts';
 import type { Forwarded, Want } from '../want.ts';
 import { createLayerTimes, type LayerTime } from './layer-times.ts';
+import type { OperationProfile, TimedBatch } from './operation-profile.ts';
 import { decodeWant, encodeForwarded, LogitSlot, TokenSlot } from './wanted-logits.ts';
 
 /** The residual stream goes to the next stage as plain floats: it happens once, and rounding it would cost every layer. */
@@ -40,6 +43,8 @@ export interface StageRunOptions {
   held?: Held | undefined;
   /** Looks over the other members' shoulders. */
   watcher?: Watcher | undefined;
+  /** Where the time of operations is summed, if that is wanted. */
+  operations?: OperationProfile | undefined;
   /** A residual is held, as `hold` asked. */
   onHeld(held: Held): void;
   /** A pass is over: `stats` are of it. */
@@ -87,7 +92,7 @@ interface Incoming {
 }
 
 export function startStageRun(options: StageRunOptions): StageRun {
-  const { assignment, executor, self, host, peers, held, watcher, onHeld, onPass, onBroken } = options;
+  const { assignment, executor, self, host, peers, held, watcher, operations, onHeld, onPass, onBroken } = options;
   const { epoch, members, next, previous, share } = assignment;
   const { dim } = executor.hyper;
   const leads = members[0] === self;
@@ -120,7 +125,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
       : undefined;
   const sum = new Float32Array(assignment.maxBatch * dim);
 
-  function exchangeAt(position: number, watch?: LayerWatch): Exchange {
+  function exchangeAt(position: number, timed: TimedBatch | undefined, watch?: LayerWatch): Exchange {
     if (!allReduce) return ALONE;
     const end = { layer: executor.weights.share.layers[1], slot: 0, position };
     return {
@@ -131,7 +136,9 @@ export function startStageRun(options: StageRunOptions): StageRun {
         const seen = watch?.layer === layer ? watch : undefined;
         const look = seen && ((parts: readonly Uint8Array[]) => seen.sums(half, parts));
         const result = await allReduce.run(tag, partial, sum.subarray(0, partial.length), look);
-        waitedMs += performance.now() - started;
+        const waited = performance.now() - started;
+        timed?.timer('wait', layer, waited);
+        waitedMs += waited;
         return result;
       },
       watch,
@@ -238,15 +245,11 @@ export function startStageRun(options: StageRunOptions): StageRun {
     const started = performance.now();
     waitedMs = 0;
     const { position, rows: count } = batch;
+    const timed = operations?.begin(count);
     let input = batch.ids ? { ids: batch.ids } : { residual: batch.residual ?? new Float32Array(0) };
     if (batch.ids && members.length > 1) {
-      const embedded = await executor.run({
-        position,
-        count,
-        ids: batch.ids,
-        ops: [{ op: 'embed' }],
-        output: 'residual',
-      });
+      const step: Step = { position, count, ids: batch.ids, ops: [{ op: 'embed' }], output: 'residual' };
+      const embedded = await (timed ? runTimed(executor, step, timed.timer) : executor.run(step));
       const residual = embedded.slice();
       sendResidual(
         members.filter((device) => device !== self),
@@ -261,8 +264,8 @@ export function startStageRun(options: StageRunOptions): StageRun {
     if (holdAt?.position === position) {
       const { layer } = holdAt;
       holdAt = undefined;
-      const residual = await runStage(executor, exchangeAt(position), {
-        ...{ position, count, input, output: 'residual', timer },
+      const residual = await runStage(executor, exchangeAt(position, timed), {
+        ...{ position, count, input, output: 'residual', timer, operations: timed?.timer },
         layers: [layers[0], layer],
       });
       onHeld({ position, layer, residual: residual.slice() });
@@ -276,8 +279,8 @@ export function startStageRun(options: StageRunOptions): StageRun {
         : 'residual';
     const range: Range = [batch.from ?? layers[0], layers[1]];
     const watch = members.length > 1 ? watcher?.begin({ epoch, position, count, layers: range }) : undefined;
-    const result = await runStage(executor, exchangeAt(position, watch), {
-      ...{ position, count, input, output, timer },
+    const result = await runStage(executor, exchangeAt(position, timed, watch), {
+      ...{ position, count, input, output, timer, operations: timed?.timer },
       layers: range,
     });
     // Before anyone goes on with what was computed.
@@ -294,7 +297,9 @@ export function startStageRun(options: StageRunOptions): StageRun {
     stats.position = position;
     stats.batchSize = count;
     stats.syncUs = Math.round(1000 * waitedMs);
-    stats.execUs = Math.round(1000 * (performance.now() - started - waitedMs));
+    const spentMs = performance.now() - started;
+    timed?.end(spentMs);
+    stats.execUs = Math.round(1000 * (spentMs - waitedMs));
     stats.tokens += count;
     onPass(stats);
     times.passed();

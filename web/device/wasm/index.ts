@@ -1,7 +1,7 @@
 /** The WASM backend: wasm-cpu's kernels on one or more threads over one memory. */
 import type { Backend, BackendOptions, KvSlice, LayerShare, PlacedTile, Step, Tile, TileData } from '../backend.ts';
 import { DeviceError } from '../backend.ts';
-import type { OperationTimer } from '../operations.ts';
+import type { OperationTimer } from '../run-timed.ts';
 import { compileKernels, INITIAL_PAGES, instantiateKernels, MAXIMUM_PAGES, wasmFeatures } from './kernels.ts';
 import { createMemory, type WasmMemory } from './memory.ts';
 import { cutPacked, packedBytes, packTile } from './pack.ts';

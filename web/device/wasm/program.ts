@@ -1,7 +1,8 @@
 /** Compiles a step's operations into the kernels' program: records of 32 fields (wasm-cpu/assembly/layout.ts). */
+
+import type { Operation } from '../../mesh/operations.ts';
 import type { HyperParameters } from '../../model/types.ts';
 import type { LayerShare, PlacedTile, StepOp, Tile } from '../backend.ts';
-import type { Operation } from '../operations.ts';
 import type { PackedTile } from './pack.ts';
 import type { Scratch } from './scratch.ts';
 

@@ -1,5 +1,6 @@
 /** Times of a step's compute passes on the GPU's own clock, where the adapter has timestamp queries. */
-import type { Operation, OperationTimer } from '../operations.ts';
+import type { Operation } from '../../mesh/operations.ts';
+import type { OperationTimer } from '../run-timed.ts';
 
 /** Two for each pass; the most that WebGPU allows in a set. */
 const MOST_QUERIES = 4096;

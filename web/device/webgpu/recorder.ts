@@ -1,4 +1,4 @@
-import type { Operation } from '../operations.ts';
+import type { Operation } from '../../mesh/operations.ts';
 import type { PassTimes } from './pass-times.ts';
 
 /** Records the dispatches of a step, and cuts it into several submits where one would keep the GPU for too long. */

@@ -26,6 +26,8 @@ export interface ConductorOptions {
   batch: number;
   wire: NumberType;
   verify: boolean;
+  /** The devices time every operation. */
+  profile?: boolean;
   /** A plan holds from now on. */
   onPlan(plan: Plan): void;
   /** A forward pass over `count` tokens from `position` on is over. */
@@ -84,7 +86,7 @@ export interface Conductor {
 }
 
 export function createConductor(options: ConductorOptions): Conductor {
-  const { model, hyper, devices, context, batch, wire, verify, onPlan, onForward } = options;
+  const { model, hyper, devices, context, batch, wire, verify, profile = false, onPlan, onForward } = options;
   /** Who knows the model: a device that comes back, over another link, does not. */
   const told = new Map<number, Link>();
   const turns = createTurns();
@@ -180,7 +182,7 @@ export function createConductor(options: ConductorOptions): Conductor {
   function assignmentOf(device: number, next: Plan): Assignment {
     const { epoch, stages } = next;
     const index = stages.findIndex(({ members }) => members.some((member) => member.device === device));
-    const settings = { epoch, wire, verify, context, maxBatch: batch };
+    const settings = { epoch, wire, verify, profile, context, maxBatch: batch };
     if (index < 0) return { ...settings, members: [], next: [] };
     const { layers, members } = stages[index];
     const member = members.find((one) => one.device === device) as (typeof members)[number];

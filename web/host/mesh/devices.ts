@@ -8,7 +8,7 @@ import { readRuns } from '../../model/sources.ts';
 import { type ByteSource, ModelError } from '../../model/types.ts';
 
 export type DeviceStats = Omit<Extract<ToHost, { type: 'stats' }>, 'type'>;
-export type DeviceProfile = Omit<Extract<ToHost, { type: 'profiled' }>, 'type' | 'id'>;
+export type Profiled = Extract<ToHost, { type: 'profiled' }>;
 export type DeviceProgress = Omit<Extract<ToHost, { type: 'progress' }>, 'type'>;
 
 export interface MeshDevice {
@@ -25,8 +25,8 @@ export interface MeshDevice {
   reads: number;
 }
 
-/** How long in ms a device may take to say how long its layers took. */
-const PROFILE_MS = 3_000;
+/** How long in ms a device may take to say how long its layers took, or to echo. */
+const ASKED_MS = 3_000;
 /** Most bytes that one read of a device may ask for, and most reads of it that may wait. */
 const MAX_READ_BYTES = 256 * 2 ** 20;
 const MAX_READS = 64;
@@ -58,10 +58,19 @@ export interface Devices {
    */
   request(index: number, message: ToDevice, answer: Expected & { at?: number }, signal?: AbortSignal): Promise<number>;
   /** Asks a device how long its last batch took; undefined where it is gone or does not say. */
-  profile(index: number, more?: { layers?: boolean; passes?: boolean }): Promise<DeviceProfile | undefined>;
+  profile(index: number, more?: ProfileWish): Promise<Profiled | undefined>;
+  /** Sends a device a text, which it sends back; false where it does not. */
+  echo(index: number, text: string): Promise<boolean>;
   /** As `request`, for an answer that something else sets off. */
   expect(index: number, answer: Expected, signal?: AbortSignal): Promise<number>;
 }
+
+/** What of a profile is wanted; see `control.ts`. */
+export type ProfileWish = Partial<
+  Pick<Extract<ToDevice, { type: 'profile' }>, 'layers' | 'passes' | 'operations' | 'clear'>
+>;
+
+type Asked = Extract<ToHost, { type: 'profiled' | 'echoed' }>;
 
 interface Expected {
   type: Answer;
@@ -83,8 +92,9 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
   const heldBack = new Set<number>();
   const devices = new Map<number, MeshDevice>();
   const waiting = new Map<number, Set<Waiting>>();
-  const profiling = new Map<number, { index: number; resolve(profile: DeviceProfile | undefined): void }>();
-  let nextProfile = 0;
+  /** Questions by their number. */
+  const asking = new Map<number, { index: number; resolve(answer: Asked | undefined): void }>();
+  let nextQuestion = 0;
   let lastEpoch = 0;
 
   function take(device: MeshDevice, message: ToHost): void {
@@ -121,7 +131,8 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
         settle(index, `kv-received ${message.epoch} ${message.from}`, message.bytes);
         break;
       case 'profiled':
-        if (profiling.get(message.id)?.index === index) profiling.get(message.id)?.resolve(message);
+      case 'echoed':
+        if (asking.get(message.id)?.index === index) asking.get(message.id)?.resolve(message);
         break;
       case 'refused':
         refuse(index, message);
@@ -137,6 +148,26 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
           .finally(() => device.reads--);
         break;
     }
+  }
+
+  /** Resolves with a device's answer; undefined where it is gone or says nothing in time. */
+  function ask(index: number, question: (id: number) => ToDevice): Promise<Asked | undefined> {
+    const device = devices.get(index);
+    if (!device || device.link.failure) return Promise.resolve(undefined);
+    const { link } = device;
+    return new Promise((resolve) => {
+      const id = nextQuestion++;
+      const forget = link.onClosed(() => done(undefined));
+      const timer = setTimeout(() => done(undefined), ASKED_MS);
+      const done = (answer: Asked | undefined) => {
+        clearTimeout(timer);
+        forget();
+        asking.delete(id);
+        resolve(answer);
+      };
+      asking.set(id, { index, resolve: done });
+      link.sendControl(question(id));
+    });
   }
 
   const isAwaited = (index: number, key: string): boolean =>
@@ -231,23 +262,12 @@ export function createDevices({ onChange, onBroken, modelBytes }: DevicesOptions
       lastEpoch = Math.max(wanted, lastEpoch + 1);
       return lastEpoch;
     },
-    profile(index, { layers = false, passes = false } = {}) {
-      const device = devices.get(index);
-      if (!device || device.link.failure) return Promise.resolve(undefined);
-      const { link } = device;
-      return new Promise((resolve) => {
-        const id = nextProfile++;
-        const forget = link.onClosed(() => done(undefined));
-        const timer = setTimeout(() => done(undefined), PROFILE_MS);
-        const done = (profile: DeviceProfile | undefined) => {
-          clearTimeout(timer);
-          forget();
-          profiling.delete(id);
-          resolve(profile);
-        };
-        profiling.set(id, { index, resolve: done });
-        link.sendControl({ type: 'profile', id, layers, passes } satisfies ToDevice);
-      });
+    async profile(index, { layers = false, passes = false, operations = false, clear = false } = {}) {
+      const answer = await ask(index, (id) => ({ type: 'profile', id, layers, passes, operations, clear }));
+      return answer?.type === 'profiled' ? answer : undefined;
+    },
+    async echo(index, text) {
+      return (await ask(index, (id) => ({ type: 'echo', id, text })))?.type === 'echoed';
     },
     send(index, message) {
       const device = devices.get(index);

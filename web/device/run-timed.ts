@@ -1,30 +1,7 @@
-/** The operations that a profile tells apart; `docs/scripting.md` says what each covers. */
+/** Steps with a look at the clock, for a profile. */
+import type { Operation } from '../mesh/operations.ts';
 import type { Step } from './backend.ts';
 import type { Executor } from './executor.ts';
-
-export const OPERATIONS = [
-  'embed',
-  'attentionNorm',
-  'qkv',
-  'rope',
-  'scores',
-  'join',
-  'o',
-  'ffnNorm',
-  'gateUp',
-  'act',
-  'down',
-  'merge',
-  'head',
-  // Where a backend can time no more than a whole step.
-  'attention',
-  'ffn',
-  'step',
-  // Not computing: a sum over the members of a stage.
-  'wait',
-] as const;
-
-export type Operation = (typeof OPERATIONS)[number];
 
 /** Told how long an operation of a layer (undefined for what belongs to none) took, in milliseconds. */
 export type OperationTimer = (operation: Operation, layer: number | undefined, ms: number) => void;
