@@ -1,4 +1,5 @@
 /** What `bench -- single` compares: engines that run one model on the same token ids. */
+import type { DeviceProfile } from '../../web/api.ts';
 import type { Memory } from './memory.ts';
 
 /** One file and the work on it; the same for every engine. */
@@ -58,6 +59,8 @@ export interface OpenEngine {
   description: string;
   start: Start;
   run(): Promise<Run>;
+  /** Where the time of the same workload goes, from a page that looks; only ours can tell. */
+  profile?(): Promise<DeviceProfile>;
   close(): Promise<void>;
 }
 

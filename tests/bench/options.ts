@@ -15,33 +15,54 @@ export interface SingleOptions {
   /** The machine's GPU instead of the software adapter. */
   gpu: boolean;
   record: boolean;
+  /** Also where the time goes. */
+  profile: boolean;
 }
 
 const FAMILIES: readonly Family[] = ['ours', 'wllama', 'native'];
 const ROUNDS = 9;
+/** Fewer, since wllama takes most of the time. */
+const PEERS_ROUNDS = 5;
 const QUICK_ROUNDS = 3;
 const PROMPT_TOKENS = 128;
 const DECODE_TOKENS = 64;
 
-export const SINGLE_USAGE = `Usage: npm run bench -- single [options]
+/** What differs between the benchmarks that compare engines. */
+export interface Comparing {
+  benchmark: 'single' | 'peers';
+  rounds: number;
+  backend: 'wasm' | 'both';
+}
+
+export const SINGLE: Comparing = { benchmark: 'single', rounds: ROUNDS, backend: 'both' };
+export const PEERS: Comparing = { benchmark: 'peers', rounds: PEERS_ROUNDS, backend: 'wasm' };
+
+export const usage = ({
+  benchmark,
+  rounds,
+  backend,
+}: Comparing): string => `Usage: npm run bench -- ${benchmark} [options]
 
   --model NAME       a file in models/ (or MODELS_DIR), without .gguf (default ${DEFAULT_MODEL})
   --threads 1,2      numbers of threads to measure with (default 1,2)
-  --rounds N         rounds, in which every engine runs once (default ${ROUNDS})
+  --rounds N         rounds, in which every engine runs once (default ${rounds})
   --prompt N         tokens of the prefill (default ${PROMPT_TOKENS})
   --decode N         tokens decoded after the first (default ${DECODE_TOKENS})
-  --backend B        wasm, webgpu or both: of ours (default both)
+  --backend B        wasm, webgpu or both: of ours (default ${backend})
   --engines LIST     some of ${FAMILIES.join(',')} (default all)
   --quick            ${QUICK_ROUNDS} rounds
   --gpu              WebGPU on the machine's GPU instead of the software adapter
+  --profile          afterwards also where our time goes, by operation and layer
   --record           also write the table into docs/benchmarks.md
   --help             print this text`;
 
 /** Reads the command line; gives `help` where the usage was asked for. Throws BenchError. */
-export function parseSingleOptions(args: string[]): SingleOptions | 'help' {
-  const given = readFlags(args);
+export function parseSingleOptions(args: string[], comparing = SINGLE): SingleOptions | 'help' {
+  const wrong = (problem: string) => new BenchError(`${problem}\n\n${usage(comparing)}`);
+  const given = readFlags(args, wrong);
   if (given.help) return 'help';
-  const backend = given.backend ?? 'both';
+  const positive = (flag: string, text: string) => wholeAboveZero(flag, text, wrong);
+  const backend = given.backend ?? comparing.backend;
   if (backend !== 'wasm' && backend !== 'webgpu' && backend !== 'both')
     throw wrong(`--backend must be wasm, webgpu or both, not "${backend}".`);
   const engines = (given.engines ?? FAMILIES.join()).split(',');
@@ -50,17 +71,19 @@ export function parseSingleOptions(args: string[]): SingleOptions | 'help' {
   return {
     model: (given.model ?? DEFAULT_MODEL).replace(/\.gguf$/, ''),
     threads: (given.threads ?? '1,2').split(',').map((text) => positive('--threads', text)),
-    rounds: given.rounds !== undefined ? positive('--rounds', given.rounds) : given.quick ? QUICK_ROUNDS : ROUNDS,
+    rounds:
+      given.rounds !== undefined ? positive('--rounds', given.rounds) : given.quick ? QUICK_ROUNDS : comparing.rounds,
     prompt: positive('--prompt', given.prompt ?? String(PROMPT_TOKENS)),
     decode: positive('--decode', given.decode ?? String(DECODE_TOKENS)),
     backends: backend === 'both' ? ['wasm', 'webgpu'] : [backend],
     engines: FAMILIES.filter((family) => engines.includes(family)),
     gpu: given.gpu ?? false,
     record: given.record ?? false,
+    profile: given.profile ?? false,
   };
 }
 
-function readFlags(args: string[]) {
+function readFlags(args: string[], wrong: (problem: string) => BenchError) {
   try {
     return parseArgs({
       args,
@@ -75,6 +98,7 @@ function readFlags(args: string[]) {
         quick: { type: 'boolean' },
         gpu: { type: 'boolean' },
         record: { type: 'boolean' },
+        profile: { type: 'boolean' },
         help: { type: 'boolean' },
       },
     }).values;
@@ -83,10 +107,9 @@ function readFlags(args: string[]) {
   }
 }
 
-function positive(flag: string, text: string): number {
+/** Throws what `wrong` makes of it. */
+export function wholeAboveZero(flag: string, text: string, wrong: (problem: string) => BenchError): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < 1) throw wrong(`${flag} takes whole numbers above 0, not "${text}".`);
   return value;
 }
-
-const wrong = (problem: string) => new BenchError(`${problem}\n\n${SINGLE_USAGE}`);

@@ -21,6 +21,14 @@ export function record(benchmark: string, markdown: string): string {
   return relative(ROOT, DOCUMENT);
 }
 
+/** Writes a picture beside docs/benchmarks.md; gives the Markdown that shows it. */
+export function recordPlot(name: string, svg: string, description: string): string {
+  const directory = join(ROOT, 'docs', 'plots');
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, `${name}.svg`), svg);
+  return `![${description}](plots/${name}.svg)`;
+}
+
 /** What stands between `<!-- NAME: begin -->` and `<!-- NAME: end -->` becomes `markdown`. Throws BenchError. */
 export function replaceSection(document: string, name: string, markdown: string): string {
   const [begin, end] = [`<!-- ${name}: begin -->`, `<!-- ${name}: end -->`];

@@ -1,4 +1,14 @@
 /** What `bench -- single` found, as Markdown. */
+import type { DeviceProfile } from '../../web/api.ts';
+import {
+  formatShare,
+  formatTime,
+  type LineName,
+  layerTableOf,
+  linesOf,
+  longName,
+  shortName,
+} from '../../web/components/profile/profile-lines.ts';
 import { type Engine, type Family, labelOf, type Run, type Start } from './engine.ts';
 import { describeMachine, type Machine } from './machine.ts';
 import { ratios, type Summary, summarize } from './statistics.ts';
@@ -8,6 +18,7 @@ export interface EngineResult extends Pick<Engine, 'family' | 'backend' | 'threa
   description: string;
   start: Start;
   runs: Run[];
+  profile?: DeviceProfile;
   failure?: string;
 }
 
@@ -41,6 +52,7 @@ export function renderSingle(result: SingleResult): string {
     speedTable(result),
     `Ratios are medians over the rounds. ${threadScaling(result)}`.trim(),
     startTable(result),
+    profileTables(result),
     result.engines.map((engine) => `- ${labelOf(engine)}: ${engine.description || 'did not start'}.`).join('\n'),
     agreement(result),
     failures.map((engine) => `**${labelOf(engine)} failed**: ${engine.failure}`).join('\n\n'),
@@ -70,7 +82,7 @@ function speedTable({ engines }: SingleResult): string {
 }
 
 /** Only our own rows are compared, with the peer on as many threads. */
-function peerOf(engine: EngineResult, engines: EngineResult[], family: Family): EngineResult | undefined {
+export function peerOf(engine: EngineResult, engines: EngineResult[], family: Family): EngineResult | undefined {
   if (engine.family !== 'ours') return undefined;
   return engines.find((other) => other.family === family && other.threads === engine.threads);
 }
@@ -106,6 +118,48 @@ function startTable({ engines, workload }: SingleResult): string {
   const heads = ['engine', 'load cold, s', 'load cached, s', 'page open to first token, s'];
   const memory = ['tab peak cold, MB', 'tab peak cached, MB', 'tab at rest, MB', 'own account, MB', 'browser peak, MB'];
   return rows.length > 0 ? table([...heads, ...memory, 'tab peak ÷ file'], rows) : '';
+}
+
+/** A row an operation, two columns an engine; for decode and for prefill. */
+function profileTables({ engines }: SingleResult): string {
+  const profiled = engines.flatMap((engine) => (engine.profile ? [{ ...engine, profile: engine.profile }] : []));
+  if (profiled.length === 0) return '';
+  return (['decode', 'prefill'] as const)
+    .map((phase) => {
+      const columns = profiled.map(({ profile }) => linesOf(profile[phase]));
+      const names = [...new Set(columns.flatMap((lines) => lines.map(({ name }) => name)))];
+      const rows = names.map((name: LineName) => [
+        longName(name),
+        ...columns.flatMap((lines) => {
+          const line = lines.find((one) => one.name === name);
+          return line ? [formatTime(line.ms), formatShare(line.share)] : ['', ''];
+        }),
+      ]);
+      const totals = profiled.flatMap(({ profile }) => [
+        formatTime(profile[phase].totalMs / profile[phase].tokens),
+        '',
+      ]);
+      const heads = profiled.flatMap((engine) => [`${labelOf(engine)}, ms a token`, 'share']);
+      return `Where the time of ${phase} goes, with every operation timed:\n\n${table(['operation', ...heads], [...rows, ['in all', ...totals]])}`;
+    })
+    .join('\n\n');
+}
+
+/** A row a layer for every engine that was profiled: for the console, since they are long. */
+export function layerTables({ engines }: SingleResult): string {
+  return engines
+    .flatMap((engine) => {
+      if (!engine.profile || engine.profile.decode.layers.length === 0) return [];
+      const { columns, layers, sums } = layerTableOf(engine.profile.decode);
+      const times = (values: readonly (number | undefined)[]) =>
+        values.map((ms) => (ms === undefined ? '' : formatTime(ms)));
+      const rows = [
+        ['all', ...times([sums.all, ...sums.ms])],
+        ...layers.map(({ layer, all, ms }) => [String(layer), ...times([all, ...ms])]),
+      ];
+      return [`${labelOf(engine)}, decode, ms a token:\n\n${table(['layer', 'all', ...columns.map(shortName)], rows)}`];
+    })
+    .join('\n\n');
 }
 
 /** Engines that compute the same model say the same, but for near ties: a check that the work was the same. */

@@ -9,12 +9,12 @@ import { native } from './engines/native.ts';
 import { ours } from './engines/ours.ts';
 import { wllama } from './engines/wllama.ts';
 import { loadAverage, machine } from './machine.ts';
-import { parseSingleOptions, SINGLE_USAGE, type SingleOptions } from './options.ts';
+import { parseSingleOptions, SINGLE, type SingleOptions, usage } from './options.ts';
 import { ensurePeers } from './peers.ts';
 import { readPrompts } from './prompt.ts';
 import { record, writeResults } from './results.ts';
 import { startOurServer, startPeerServer } from './servers.ts';
-import { type EngineResult, renderSingle, type SingleResult } from './single-report.ts';
+import { type EngineResult, layerTables, renderSingle, type SingleResult } from './single-report.ts';
 import { within } from './within.ts';
 
 /** For the time to the first token. */
@@ -35,9 +35,20 @@ interface Contender {
 export async function main(args: string[]): Promise<void> {
   const options = parseSingleOptions(args);
   if (options === 'help') {
-    console.log(SINGLE_USAGE);
+    console.log(usage(SINGLE));
     return;
   }
+  const report = await measureSingle(options);
+  const markdown = renderSingle(report);
+  console.log(
+    `\n${[markdown, layerTables(report)].filter(Boolean).join('\n\n')}\nAll figures: ${writeResults('single', report)}`,
+  );
+  if (options.record) say(`Written into ${record('single', markdown)}.`);
+  if (report.engines.some(({ failure }) => failure)) process.exitCode = 1;
+}
+
+/** All engines that the options name, on one file. One that fails is in the result, with why. */
+export async function measureSingle(options: SingleOptions): Promise<SingleResult> {
   const workload = await prepare(options);
   if (options.engines.some((family) => family !== 'ours')) {
     await ensurePeers({ native: options.engines.includes('native') }, say);
@@ -46,7 +57,7 @@ export async function main(args: string[]): Promise<void> {
   const results = await withServers(workload.directory, (servers) =>
     measure(engines(options, servers), workload, options),
   );
-  const report: SingleResult = {
+  return {
     benchmark: 'single',
     date: new Date().toISOString(),
     machine: machine(),
@@ -61,10 +72,6 @@ export async function main(args: string[]): Promise<void> {
     rounds: options.rounds,
     engines: results,
   };
-  const markdown = renderSingle(report);
-  console.log(`\n${markdown}\nAll figures: ${writeResults('single', report)}`);
-  if (options.record) say(`Written into ${record('single', markdown)}.`);
-  if (results.some(({ failure }) => failure)) process.exitCode = 1;
 }
 
 const say = (line: string): void => console.error(line);
@@ -114,7 +121,11 @@ function engines({ backends, threads, engines: families, gpu }: SingleOptions, s
   return all.filter(({ family }) => families.includes(family));
 }
 
-async function measure(list: Engine[], workload: Workload, { rounds }: SingleOptions): Promise<EngineResult[]> {
+async function measure(
+  list: Engine[],
+  workload: Workload,
+  { rounds, profile }: SingleOptions,
+): Promise<EngineResult[]> {
   const contenders = list.map((engine): Contender => {
     const { family, backend, threads } = engine;
     return { engine, result: { family, backend, threads, description: '', start: {}, runs: [] } };
@@ -129,6 +140,7 @@ async function measure(list: Engine[], workload: Workload, { rounds }: SingleOpt
         await attempt(contender, () => runOnce(contender));
       }
     }
+    if (profile) for (const contender of contenders) await attempt(contender, () => profileOnce(contender));
   } finally {
     await Promise.allSettled(contenders.map(({ open }) => open?.close()));
   }
@@ -148,6 +160,13 @@ async function runOnce({ engine, open, result }: Contender): Promise<void> {
   await sleep(PAUSE_MS);
   const run: Run = await within(LONGEST_RUN_MS, open.run(), `A run of ${labelOf(engine)}`);
   result.runs.push(run);
+}
+
+/** After the rounds, since looking at the clock costs time. */
+async function profileOnce({ engine, open, result }: Contender): Promise<void> {
+  if (!open?.profile || result.failure) return;
+  say(`Where the time of ${labelOf(engine)} goes …`);
+  result.profile = await within(LONGEST_RUN_MS, open.profile(), `The profile of ${labelOf(engine)}`);
 }
 
 /** One engine that fails does not take away the others' figures; the report names it, and the exit code too. */

@@ -64,12 +64,13 @@ describe('settings', () => {
 });
 
 describe('the address of the page', () => {
-  test('names model, backend, threads and context', () => {
-    expect(parseQuery('?model=a.b&backend=webgpu&threads=3&context=512')).toEqual({
+  test('names model, backend, threads, context, and asks for the profile', () => {
+    expect(parseQuery('?model=a.b&backend=webgpu&threads=3&context=512&profile=1')).toEqual({
       model: 'a.b',
       backend: 'webgpu',
       threads: 3,
       context: 512,
+      profile: true,
     });
     expect(parseQuery('?model=&backend=cuda&threads=x')).toEqual({});
   });

@@ -19,11 +19,13 @@ import './mesh/mesh-panel.ts';
 import { MeshSession } from './mesh/mesh-session.ts';
 import './model-picker.ts';
 import './page-notice.ts';
+import './profile/profile-view.ts';
 import './sampling-settings.ts';
 import './side-panel.ts';
 import { announcement } from './announcement.ts';
 import { ChatSession } from './state/chat-session.ts';
 import { EngineSession, modelName } from './state/engine-session.ts';
+import { ProfileSession } from './state/profile-session.ts';
 import type { SettingsStore, ThemeChoice } from './state/settings.ts';
 import { layout } from './styles/layout.ts';
 import { shared } from './styles/shared.ts';
@@ -37,6 +39,8 @@ const TABS = [
   { name: 'device', label: 'This device' },
   { name: 'mesh', label: 'Devices' },
 ];
+/** Only where the page's address asks for it. */
+const PROFILE_TAB = { name: 'profile', label: 'Profile' };
 
 const THEMES: readonly [ThemeChoice, string][] = [
   ['auto', 'As the system'],
@@ -54,6 +58,8 @@ export interface HostAppParts {
   storeProblem: string | undefined;
   /** Model that the page's address names, to be loaded at once. */
   model: string | undefined;
+  /** Show where the time goes, from the start. */
+  profile: boolean;
 }
 
 type Overlay = 'chats' | 'panel' | undefined;
@@ -67,6 +73,7 @@ export class HostApp extends LitElement {
   readonly #engine: EngineSession;
   readonly #chats: ChatSession;
   readonly #mesh: MeshSession;
+  readonly #profile: ProfileSession | undefined;
   readonly #handle: EdgeVisor;
   readonly #model: string | undefined;
   readonly #capabilities = capabilities(globalThis as object);
@@ -93,6 +100,11 @@ export class HostApp extends LitElement {
     this.#model = parts.model;
     this.#engine = new EngineSession(parts.handle);
     this.#mesh = new MeshSession(parts.handle);
+    if (parts.profile) {
+      this.#profile = new ProfileSession(parts.handle);
+      this.tab = PROFILE_TAB.name;
+      this.panelOpen = true;
+    }
     this.#chats = new ChatSession({
       handle: parts.handle,
       store: parts.store,
@@ -352,7 +364,7 @@ export class HostApp extends LitElement {
     const { info, status, stored, storedFailure, log, running } = this.#engine;
     const settings = this.#settings.value;
     return html`<aside
-      class="panel ${docked ? '' : 'over'} ${this.tab === 'mesh' ? 'wide' : ''}"
+      class="panel ${docked ? '' : 'over'} ${this.tab === 'mesh' || this.tab === PROFILE_TAB.name ? 'wide' : ''}"
       role=${docked ? nothing : 'dialog'}
       aria-modal=${docked ? nothing : 'true'}
       aria-label="Settings and device"
@@ -362,7 +374,7 @@ export class HostApp extends LitElement {
         <h2>Settings and device</h2>
         <button class="quiet icon close" aria-label="Close the panel" @click=${this.#togglePanel}>${closeIcon}</button>
       </div>
-      <side-panel .tabs=${TABS} .shown=${this.tab} @show=${this.#showTab}>
+      <side-panel .tabs=${this.#profile ? [...TABS, PROFILE_TAB] : TABS} .shown=${this.tab} @show=${this.#showTab}>
         <div slot="settings" class="settings">
           <h3>Answers</h3>
           <sampling-settings .settings=${settings}></sampling-settings>
@@ -379,6 +391,11 @@ export class HostApp extends LitElement {
           }
         </div>
         ${this.tab === 'mesh' ? html`<mesh-panel slot="mesh" .session=${this.#mesh}></mesh-panel>` : nothing}
+        ${
+          this.#profile && this.tab === PROFILE_TAB.name
+            ? html`<profile-view slot="profile" .session=${this.#profile} .devices=${this.#mesh.devices}></profile-view>`
+            : nothing
+        }
         <device-panel
           slot="device"
           .info=${info}

@@ -20,10 +20,7 @@ export function ours({ backend, threads, url, emptyPage, gpu }: OursOptions): En
       const browser = await openBrowser(emptyPage, { gpu });
       const { page } = browser;
       const engine = {
-        async goto() {
-          await page.goto(`${url}/host.html`);
-          await page.evaluate(() => window.edgevisor.ready);
-        },
+        goto: () => goto(page, url),
         load: () => load(page, workload, { backend, threads }),
         generate: (prompt: Prompt, decodeTokens: number) => generate(page, prompt, decodeTokens),
       };
@@ -34,6 +31,15 @@ export function ours({ backend, threads, url, emptyPage, gpu }: OursOptions): En
           description: `${browser.version}, ${status.devices[0]?.backend} with ${status.devices[0]?.threads} threads`,
           start: { ...start, ownBytes: status.devices[0]?.memoryUsed },
           run: () => generate(page, workload.prompt, workload.decodeTokens),
+          async profile() {
+            await goto(page, url, '?profile=1');
+            await load(page, workload, { backend, threads });
+            // The first one warms up.
+            for (let i = 0; i < 2; i++) await generate(page, workload.prompt, workload.decodeTokens);
+            const [own] = await page.evaluate(() => window.edgevisor.profile());
+            if (!own) throw new Error('The page measured no profile.');
+            return own;
+          },
           close: () => browser.close(),
         };
       } catch (error) {
@@ -42,6 +48,11 @@ export function ours({ backend, threads, url, emptyPage, gpu }: OursOptions): En
       }
     },
   };
+}
+
+async function goto(page: Page, url: string, query = ''): Promise<void> {
+  await page.goto(`${url}/host.html${query}`);
+  await page.evaluate(() => window.edgevisor.ready);
 }
 
 async function load(

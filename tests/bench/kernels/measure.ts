@@ -7,6 +7,7 @@ import { catalogue } from '../../../web/model/catalogue.ts';
 import { readModelFile } from '../../../web/model/gguf.ts';
 import { bytesSource } from '../../../web/model/sources.ts';
 import type { HyperParameters } from '../../../web/model/types.ts';
+import type { ModelShape } from '../../../web/plan/shape.ts';
 
 export type Kind = 'embed' | 'attention' | 'ffn' | 'merge' | 'head' | 'whole';
 export const KINDS: readonly Kind[] = ['embed', 'attention', 'ffn', 'merge', 'head', 'whole'];
@@ -79,7 +80,7 @@ export async function measureKernels(
 }
 
 /** Multiply-accumulates of the weights in a step of `count` positions; attention over the KV cache is not counted. */
-export function weightMacs(hyper: HyperParameters, kind: Kind, count: number): number {
+export function weightMacs(hyper: ModelShape, kind: Kind, count: number): number {
   const { layers, dim, heads, kvHeads, headDim, ffn, vocab } = hyper;
   const attention = layers * dim * headDim * (2 * heads + 2 * kvHeads) * count;
   const feedForward = layers * 3 * dim * ffn * count;

@@ -7,12 +7,14 @@ export interface PageQuery {
   backend?: BackendChoice;
   threads?: number;
   context?: number;
+  /** Show where the time goes. */
+  profile?: boolean;
 }
 
 const isBackend = (text: string | null): text is BackendChoice =>
   text === 'auto' || text === 'wasm' || text === 'webgpu';
 
-/** Reads `?model=…&backend=…&threads=…&context=…`; a value that means nothing is left out. */
+/** Reads `?model=…&backend=…&threads=…&context=…&profile=1`; a value that means nothing is left out. */
 export const parseQuery = (search: string): PageQuery => {
   const parameters = new URLSearchParams(search);
   const model = parameters.get('model');
@@ -24,6 +26,7 @@ export const parseQuery = (search: string): PageQuery => {
     ...(isBackend(backend) ? { backend } : {}),
     ...(threads === undefined ? {} : { threads }),
     ...(context === undefined ? {} : { context }),
+    ...(parameters.get('profile') === '1' ? { profile: true } : {}),
   };
 };
 
