@@ -50,7 +50,9 @@ function apply(root: unknown, { place, value, how }: Change): unknown {
     }
   };
   collect(root);
-  const chosen = places[Math.floor(place * places.length)];
+  // A message of no kind at all is refused at once, and tests little.
+  const worth = places.filter(({ holder, key }) => holder !== root || key !== 'type' || how === 'leave out');
+  const chosen = worth[Math.floor(place * worth.length)];
   if (!chosen) return value;
   if (how === 'put') chosen.holder[chosen.key] = value;
   else if (how === 'leave out') delete chosen.holder[chosen.key];

@@ -35,6 +35,10 @@ export const TARGETS: Readonly<Record<string, TargetEntry>> = {
     about: 'control messages, to a device and to the host',
     memoryMb: 256,
   },
+  members: {
+    about: 'what a host may say to a device, and a device to its host, in any order',
+    memoryMb: 512,
+  },
   signaling: {
     about: 'conversations of pages with the rooms of the server',
     memoryMb: 256,
