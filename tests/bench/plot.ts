@@ -7,7 +7,7 @@
 export interface Series {
   name: string;
   points: { x: number; y: number }[];
-  /** A calculation, not a measurement: thinner, without marks. */
+  /** A calculation, not a measurement: thin and grey, without marks. */
   calculated?: boolean;
 }
 
@@ -64,6 +64,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2426; }
 .grid { stroke: #dcd9d2; }
 .axis { stroke: #8c9093; }
 .line { fill: none; stroke-width: 2; }
+.calculated { fill: none; stroke-dasharray: 3 3; }
 ${HUES.map(({ light }, i) => `.f${i} { fill: ${light}; } .s${i} { stroke: ${light}; }`).join('\n')}
 @media (prefers-color-scheme: dark) {
 text { fill: #e7e5e1; }
@@ -143,24 +144,22 @@ export function linePlot({ title, x, y, series }: LinePlot): string {
       y.label,
       `class="muted" text-anchor="middle" transform="translate(18 ${(MARGIN.top + bottom) / 2}) rotate(-90)"`,
     ),
-    ...series.flatMap((one, i) => line(one, i, toX, toY)),
+    ...series.flatMap((one) => line(series, one, toX, toY)),
     ...names(series, toX, toY),
   ]);
 }
 
-function line(
-  { points, calculated }: Series,
-  i: number,
-  toX: (x: number) => number,
-  toY: (y: number) => number,
-): string[] {
-  const { dash } = HUES[i % HUES.length]!;
-  const hue = i % HUES.length;
-  const places = points.map(({ x, y }) => `${round(toX(x))},${round(toY(y))}`);
-  const width = calculated ? ' stroke-width="1"' : '';
-  const drawn = `<polyline class="line s${hue}" points="${places.join(' ')}"${dash && ` stroke-dasharray="${dash}"`}${width}/>`;
-  if (calculated) return [drawn];
-  const dots = points.map(
+/** The measured lines have the hues in turn; calculations are grey. */
+const hueOf = (series: Series[], one: Series): number =>
+  series.filter(({ calculated }) => !calculated).indexOf(one) % HUES.length;
+
+function line(series: Series[], one: Series, toX: (x: number) => number, toY: (y: number) => number): string[] {
+  const places = one.points.map(({ x, y }) => `${round(toX(x))},${round(toY(y))}`).join(' ');
+  if (one.calculated) return [`<polyline class="calculated axis" points="${places}"/>`];
+  const hue = hueOf(series, one);
+  const { dash } = HUES[hue]!;
+  const drawn = `<polyline class="line s${hue}" points="${places}"${dash && ` stroke-dasharray="${dash}"`}/>`;
+  const dots = one.points.map(
     ({ x, y }) => `<circle class="f${hue}" cx="${round(toX(x))}" cy="${round(toY(y))}" r="3.5"/>`,
   );
   return [drawn, ...dots];
@@ -169,16 +168,16 @@ function line(
 /** Every line's name at its end, moved apart where they would lie on each other. */
 function names(series: Series[], toX: (x: number) => number, toY: (y: number) => number): string[] {
   const ends = series
-    .flatMap((one, i) => {
+    .flatMap((one) => {
       const last = one.points.at(-1);
-      return last ? [{ name: one.name, i, x: toX(last.x) + 10, y: toY(last.y) + 4 }] : [];
+      return last ? [{ one, x: toX(last.x) + 10, y: toY(last.y) + 4 }] : [];
     })
     .sort((a, b) => a.y - b.y);
   let free = Number.NEGATIVE_INFINITY;
-  return ends.map(({ name, i, x, y }) => {
+  return ends.map(({ one, x, y }) => {
     const at = Math.max(y, free);
     free = at + 16;
-    return label(x, at, name, `class="f${i % HUES.length}"`);
+    return label(x, at, one.name, one.calculated ? 'class="muted"' : `class="f${hueOf(series, one)}"`);
   });
 }
 
