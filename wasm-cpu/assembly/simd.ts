@@ -45,3 +45,10 @@ export function exp4(x: v128): v128 {
   const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
   return v128.and(f32x4.mul(p, power), live);
 }
+
+/** 256 · upper + lower in f32; rounded once where both are below 2^24. */
+// @ts-ignore: decorator
+@inline
+export function whole(upper: v128, lower: v128): v128 {
+  return f32x4.add(f32x4.mul(f32x4.convert_i32x4_s(upper), f32x4.splat(256)), f32x4.convert_i32x4_s(lower));
+}
