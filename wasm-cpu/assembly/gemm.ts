@@ -1,14 +1,8 @@
 // Tiles times several positions, in f32: 8 rows of weights are unpacked into a panel that stays in the first cache, and meet
 // 4 positions at a time, whose 8 × 4 sums stay in registers.
 import { A_F32, A_N, PANEL, count, field, fieldInt, take } from './layout';
+import { madd } from './simd';
 import { PANEL_BLOCKS, unpackFours } from './tiles';
-
-/** Fused where the engine has it; plain SIMD rounds the product first, which is the only difference of the two variants. */
-// @ts-ignore: decorator
-@inline
-function madd(w: v128, x: v128, sum: v128): v128 {
-  return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(w, x, sum) : f32x4.add(sum, f32x4.mul(w, x));
-}
 
 // @ts-ignore: decorator
 @inline

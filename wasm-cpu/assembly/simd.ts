@@ -1,3 +1,10 @@
+/** w · x + sum; fused where the engine has it. Plain SIMD rounds the product first: all that the two variants differ by. */
+// @ts-ignore: decorator
+@inline
+export function madd(w: v128, x: v128, sum: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(w, x, sum) : f32x4.add(sum, f32x4.mul(w, x));
+}
+
 /** Sum of the four lanes, always in the order (0+2)+(1+3). */
 // @ts-ignore: decorator
 @inline
