@@ -268,14 +268,14 @@ export function createReferenceBackend(options: ReferenceOptions): Backend {
       return tile;
     },
     async cutTile(whole, rows, cols) {
-      const { values, integer } = whole as ReferenceTile;
+      const { values } = whole as ReferenceTile;
       const size = { rows: rows[1] - rows[0], cols: cols[1] - cols[0] };
       const part = new Float64Array(size.rows * size.cols);
       for (let row = 0; row < size.rows; row++) {
         const from = (rows[0] + row) * whole.cols + cols[0];
         part.set(values.subarray(from, from + size.cols), row * size.cols);
       }
-      const tile: ReferenceTile = { ...size, bytes: part.length * 8, values: part, integer };
+      const tile: ReferenceTile = { ...size, bytes: part.length * 8, values: part };
       return tile;
     },
     dropTile() {},
