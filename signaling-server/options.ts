@@ -38,7 +38,7 @@ export class UsageError extends Error {
 export const USAGE = `Usage: npm start -- [--port N] [--models DIR]
 
   --port N          port of http, https is N + 1 (default ${DEFAULT_PORT}; environment: PORT)
-  --models DIR      directory with .gguf files (default models/; environment: MODELS_DIR)
+  --models DIR      directory with .gguf files, or .m with .t (default models/; environment: MODELS_DIR)
   --pages DIR       directory with the built pages (default dist/)
   --certificate DIR directory that keeps the https certificate (default .certificate/)
   --plan-socket PATH

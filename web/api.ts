@@ -17,7 +17,7 @@ export interface ModelListing {
 
 export interface LoadOptions {
   model: string | File | URL;
-  /** The other files, in any order, where `model` is one file of a split model. */
+  /** The other files, in any order, where `model` is one file of a split model; the `.t` file of a `.m` file. */
   parts?: File[];
   backend?: BackendChoice;
   threads?: number;

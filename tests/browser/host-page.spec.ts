@@ -127,7 +127,7 @@ host.describe('choosing a model', () => {
   host('takes a file that is picked', async ({ host }) => {
     await host.open();
     const chooser = host.page.waitForEvent('filechooser');
-    await host.page.getByRole('button', { name: 'Open a .gguf file' }).click();
+    await host.page.getByRole('button', { name: 'Open a model file' }).click();
     await (await chooser).setFiles({ name: 'mine.gguf', mimeType: '', buffer: Buffer.from('GGUF') });
     await expect(host.message).toBeVisible();
     expect(await host.page.evaluate(() => window.fakeCalls.loads[0]?.model)).toBe('mine.gguf');
@@ -146,7 +146,7 @@ host.describe('choosing a model', () => {
         }
       }, names);
     await drop(['a.gguf', 'b.gguf']);
-    await expect(host.page.getByText('one model is loaded at a time')).toBeVisible();
+    await expect(host.page.getByText('not the parts of one model')).toBeVisible();
     await drop(['dropped.gguf']);
     await expect(host.message).toBeVisible();
     expect(await host.page.evaluate(() => window.fakeCalls.loads.map(({ model }) => model))).toEqual(['dropped.gguf']);

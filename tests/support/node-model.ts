@@ -8,7 +8,7 @@ import type { Share } from '../../web/device/loader/types.ts';
 import { createPartReader } from '../../web/device/store/reader.ts';
 import { createWasmBackend } from '../../web/device/wasm/index.ts';
 import { catalogue } from '../../web/model/catalogue.ts';
-import { readModelFile } from '../../web/model/gguf.ts';
+import { openModelFile } from '../../web/model/open-file.ts';
 import { bytesSource } from '../../web/model/sources.ts';
 import type { Catalogue, HyperParameters, ModelFile } from '../../web/model/types.ts';
 
@@ -37,8 +37,11 @@ export interface ExecutorOptions {
 const relaxedWasm = (options: BackendOptions) =>
   createWasmBackend({ ...options, threads: 1, module: kernelModule('relaxed') });
 
+/** A `.m` file's tokenizer is the file of the same name beside it. */
 export async function openModel(path: string): Promise<OpenModel> {
-  const file = await readModelFile(bytesSource(new Uint8Array(readFileSync(path)), path));
+  const source = (name: string) => bytesSource(new Uint8Array(readFileSync(name)), name);
+  const tokenizer = /\.m$/.test(path) ? source(path.replace(/\.m$/, '.t')) : undefined;
+  const file = await openModelFile({ model: source(path), tokenizer });
   const parts = await catalogue(file);
   const { hyper } = parts;
   return {

@@ -67,7 +67,7 @@ function setUp(faults: { wasm?: Faults; webgpu?: Faults } = {}, ports: Partial<E
     emit: (event, detail) => (events[event] as unknown[]).push(detail),
     openModel: async (place, signal) => {
       if (!('name' in place)) throw new Error('the tests open by name');
-      return readModel(bytesSource(readFileSync(fixture(`${place.name}.gguf`)), `${place.name}.gguf`), signal);
+      return readModel(bytesSource(readFileSync(fixture(`${place.name}.gguf`)), `${place.name}.gguf`), { signal });
     },
     listModels: async () => [],
     backends: () => ({ wasm: faulty('wasm', faults.wasm ?? {}), webgpu: faulty('webgpu', faults.webgpu ?? {}) }),
@@ -127,7 +127,7 @@ describe('loading', () => {
       {
         openModel: async (place, signal) => {
           if ('name' in place && place.name === 'broken') throw new ModelError('truncated', 'It ends early.');
-          return readModel(bytesSource(readFileSync(fixture(`${MODEL}.gguf`)), MODEL), signal);
+          return readModel(bytesSource(readFileSync(fixture(`${MODEL}.gguf`)), MODEL), { signal });
         },
       },
     );

@@ -7,6 +7,7 @@ import type { Settings } from './state/settings.ts';
 
 export interface PageEvents {
   'load-model': LoadOptions['model'];
+  'load-files': File[];
   'unload-model': undefined;
   'reload-model': undefined;
   'retry-load': undefined;

@@ -2,6 +2,7 @@ import { html, LitElement, nothing, type PropertyValues, type TemplateResult } f
 import { customElement, query, state } from 'lit/decorators.js';
 import type { EdgeVisor, LoadOptions } from '../api.ts';
 import type { ConversationStore } from '../host/conversations.ts';
+import { filesSources, isTokenizer } from '../model/model-sources.ts';
 import { capabilities } from './capabilities.ts';
 import './chat-composer.ts';
 import type { ChatComposer } from './chat-composer.ts';
@@ -79,7 +80,7 @@ export class HostApp extends LitElement {
   readonly #capabilities = capabilities(globalThis as object);
   readonly #narrow = matchMedia(NARROW);
   readonly #medium = matchMedia(MEDIUM);
-  readonly #drop = new FileDrop(this, (files) => this.#dropped(files));
+  readonly #drop = new FileDrop(this, (files) => this.#openFiles(files));
 
   /** The person asked for the list of models although one is loaded. */
   @state() private choosing = false;
@@ -174,7 +175,7 @@ export class HostApp extends LitElement {
       </main>
       ${this.#panel()}
       ${covered ? html`<div class="scrim" @click=${this.#closeOverlay}></div>` : nothing}
-      ${this.#drop.hovering ? html`<div class="dropping"><p>Drop a .gguf file to load it</p></div>` : nothing}
+      ${this.#drop.hovering ? html`<div class="dropping"><p>Drop a .gguf file, or a .m and its .t, to load it</p></div>` : nothing}
       <p class="visually-hidden" role="status">${this.announced}</p>
     `;
   }
@@ -416,9 +417,10 @@ export class HostApp extends LitElement {
       this.addEventListener(name, (event) => grant((event as CustomEvent<PageEvents[E]>).detail));
     };
     on('load-model', (model) => void this.#load(model));
+    on('load-files', (files) => this.#openFiles(files));
     on('retry-load', () => {
       const { asked } = this.#engine;
-      if (asked) void this.#load(asked.model);
+      if (asked) void this.#load(asked.model, asked.parts);
     });
     on('unload-model', () => void this.#engine.unload());
     on('dismiss-failure', () => this.#engine.dismissFailure());
@@ -440,13 +442,14 @@ export class HostApp extends LitElement {
     on('announce', (text) => this.#announce(text));
   }
 
-  async #load(model: LoadOptions['model']): Promise<void> {
+  async #load(model: LoadOptions['model'], parts?: File[]): Promise<void> {
     const { backend, threads, context } = this.#settings.value;
     if (!(model instanceof File)) this.#settings.set({ lastModel: String(model) });
     this.#chats.stop();
     const loaded = await this.#engine.load({
       model,
       backend,
+      ...(parts?.length && { parts }),
       ...(threads === undefined ? {} : { threads }),
       ...(context === undefined ? {} : { context }),
     });
@@ -546,7 +549,7 @@ export class HostApp extends LitElement {
 
   readonly #reload = (): void => {
     const { running } = this.#engine;
-    if (running) void this.#load(running.model);
+    if (running) void this.#load(running.model, running.parts);
   };
 
   readonly #loadLast = (): void => {
@@ -564,14 +567,17 @@ export class HostApp extends LitElement {
     this.notices = this.notices.filter((text) => text !== event.detail);
   };
 
-  #dropped(files: File[]): void {
-    const [file] = files;
-    if (!file) return;
-    if (files.length > 1) {
-      this.#tell(new Error('Several files were dropped, but one model is loaded at a time. Drop a single .gguf file.'));
-    } else {
-      void this.#load(file);
+  /** Loads what was picked or dropped, unless the files are not those of one model. */
+  #openFiles(files: File[]): void {
+    try {
+      filesSources(files);
+    } catch (error) {
+      this.#tell(error);
+      return;
     }
+    const tokenizers = files.filter(({ name }) => isTokenizer(name));
+    const [model, ...parts] = files.filter((file) => !tokenizers.includes(file));
+    if (model) void this.#load(model, [...parts, ...tokenizers]);
   }
 
   readonly #key = (event: KeyboardEvent): void => {

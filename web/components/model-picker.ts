@@ -165,9 +165,9 @@ export class ModelPicker extends LitElement {
       <section aria-labelledby="elsewhere">
         <h2 id="elsewhere">From this device</h2>
         <div class="drop">
-          <button ?disabled=${this.busy} @click=${() => this.file.click()}>${fileIcon} Open a .gguf file</button>
-          <span class="muted">or drop it anywhere on this page</span>
-          <input id="file" type="file" accept=".gguf" hidden aria-label="Model file" @change=${this.#picked}>
+          <button ?disabled=${this.busy} @click=${() => this.file.click()}>${fileIcon} Open a model file</button>
+          <span class="muted">.gguf, or .m and .t together; or drop it anywhere on this page</span>
+          <input id="file" type="file" accept=".gguf,.m,.t" multiple hidden aria-label="Model file" @change=${this.#picked}>
         </div>
       </section>
       <section aria-labelledby="by-address">
@@ -211,7 +211,7 @@ export class ModelPicker extends LitElement {
     }
     if (!this.models) return html`<p class="muted">Reading the list…</p>`;
     if (this.models.length === 0) {
-      return html`<p class="muted">The server has no models. Put .gguf files into its models folder, or use one of the other ways.</p>`;
+      return html`<p class="muted">The server has no models. Put .gguf files, or .m with .t, into its models folder, or use one of the other ways.</p>`;
     }
     const last = this.settings.lastModel;
     const sorted = [...this.models].sort((a, b) => Number(b.name === last) - Number(a.name === last));
@@ -258,10 +258,10 @@ export class ModelPicker extends LitElement {
   };
 
   readonly #picked = (): void => {
-    const file = this.file.files?.[0];
+    const files = [...(this.file.files ?? [])];
     // Picking the same file twice in a row must count both times.
     this.file.value = '';
-    if (file) ask(this, 'load-model', file);
+    if (files.length > 0) ask(this, 'load-files', files);
   };
 }
 

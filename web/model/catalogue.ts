@@ -52,14 +52,15 @@ export async function catalogue(file: ModelFile, signal?: AbortSignal): Promise<
     vocab: embedding.rows,
     tied: !file.tensors.has(HEAD),
     qkvBias: file.tensors.has(layerName(0, 'attn_q.bias')),
-    ropeFactors: factors && (await readVector(file, factors, signal)),
+    ropeLayout: file.rope?.layout,
+    ropeFactors: factors ? await readVector(file, factors, signal) : file.rope?.factors,
   });
   checkVocabulary(file, hyper);
   const { matrices, vectors } = placeAll(file, hyper);
   refuseStrangers(file, [...matrices.values(), ...vectors.values()]);
   return {
     hyper,
-    notes,
+    notes: [...(file.notes ?? []), ...notes],
     matrix: (role, layer) => {
       const tensor = matrices.get(`${role} ${layer}`);
       if (!tensor) throw new ModelError('corrupt', `There is no ${role} matrix in layer ${layer}.`);

@@ -7,6 +7,8 @@
  * different names. What a header claims is never believed here before the file's size allows it, so that time and
  * memory stay bounded by the bytes that are really there.
  */
+import { contentDigest } from './digest.ts';
+import { MODEL_MAGIC } from './distributed-llama/header.ts';
 import { sha256Hex } from './hash.ts';
 import { BLOCKS } from './quant.ts';
 import { partsOf } from './sources.ts';
@@ -132,7 +134,9 @@ export async function readModelFile(source: ByteSource, signal?: AbortSignal): P
       `The parts of ${source.name} hold ${tensors.size} tensors together, not ${expected}: they do not belong together.`,
     );
   }
-  return { source, metadata: first.metadata, tensors, digest: await digest(source, headers, signal) };
+  const hashes = headers.map((header) => header.hash);
+  const digest = await contentDigest(source, hashes, signal);
+  return { source, metadata: first.metadata, tensors, digest };
 }
 
 function checkSplits(headers: readonly Header[], name: string): void {
@@ -153,25 +157,6 @@ function checkSplits(headers: readonly Header[], name: string): void {
       );
     }
   }
-}
-
-/** Samples of the data that go into the digest: models with the same header (fine-tunes) differ everywhere. */
-const SAMPLES = 8;
-const SAMPLE_BYTES = 4096;
-
-async function digest(source: ByteSource, headers: readonly Header[], signal?: AbortSignal): Promise<string> {
-  const last = source.size - SAMPLE_BYTES;
-  const samples: Promise<Uint8Array>[] = [];
-  for (let i = 0; i < SAMPLES; i++) {
-    const from = Math.max(0, Math.floor((last * (i + 1)) / SAMPLES));
-    samples.push(source.read(from, Math.min(source.size, from + SAMPLE_BYTES), signal));
-  }
-  const parts = [
-    `size ${source.size}`,
-    ...headers.map((header) => header.hash),
-    ...(await Promise.all(samples)).map((sample) => sha256Hex(sample)),
-  ];
-  return sha256Hex(new TextEncoder().encode(parts.join('\n')));
 }
 
 /** The header of one file. Offsets are absolute in that file. */
@@ -221,6 +206,9 @@ async function checkMagic(cursor: Cursor): Promise<void> {
     }
     if (text.startsWith('version https://git-lfs')) {
       throw new ModelError('not-a-model', `${name} is only a Git LFS pointer to a model. Download the file itself.`);
+    }
+    if (start.length >= 4 && new DataView(start.buffer, start.byteOffset).getUint32(0, true) === MODEL_MAGIC) {
+      throw new ModelError('not-a-model', `${name} is a model of distributed-llama: its name must end in .m.`);
     }
     throw new ModelError('not-a-model', `${name} is not a GGUF model: it does not start with "GGUF".`);
   }

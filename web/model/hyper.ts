@@ -20,8 +20,10 @@ export interface TensorFacts {
   vocab: number;
   tied: boolean;
   qkvBias: boolean;
+  /** Where it is not the architecture's own. */
+  ropeLayout?: 'pairs' | 'halves' | undefined;
   /** Divisors of the rope frequencies (Llama 3.1 and later): headDim/2 values of `rope_freqs.weight`. */
-  ropeFactors?: Float32Array;
+  ropeFactors?: Float32Array | undefined;
 }
 
 /** The architecture of a file, or ModelError `unsupported` with its name. */
@@ -100,7 +102,7 @@ export function hyperParameters(metadata: Metadata, facts: TensorFacts): { hyper
     vocab: facts.vocab,
     context,
     normEpsilon: read.positive('attention.layer_norm_rms_epsilon'),
-    rope: rope(read, architecture, headDim, trained, facts.ropeFactors),
+    rope: rope(read, architecture, headDim, trained, facts),
     tied: facts.tied,
     qkvBias: facts.qkvBias || ARCHITECTURES[architecture].qkvBias,
     qkNorm: ARCHITECTURES[architecture].qkNorm,
@@ -142,7 +144,7 @@ function rope(
   architecture: Architecture,
   headDim: number,
   context: number,
-  factors: Float32Array | undefined,
+  { ropeLayout, ropeFactors: factors }: TensorFacts,
 ): HyperParameters['rope'] {
   const dims = read.has('rope.dimension_count') ? read.count('rope.dimension_count') : headDim;
   if (dims % 2 !== 0 || dims > headDim) {
@@ -163,7 +165,7 @@ function rope(
       frequencies[i] = frequencies[i]! / factor;
     }
   }
-  const { layout } = ARCHITECTURES[architecture];
+  const layout = ropeLayout ?? ARCHITECTURES[architecture].layout;
   return { layout, dims, ...scaleRope(read, frequencies, base, dims, context) };
 }
 

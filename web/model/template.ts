@@ -8,7 +8,7 @@ import { type ChatTemplate, type Metadata, ModelError, type ModelFile } from './
  * Throws ModelError `template` where the template cannot be read; the function it gives throws it where the template
  * refuses the messages, with the template's own complaint, or does more work than any honest one.
  */
-export function chatTemplate(file: ModelFile): ChatTemplate {
+export function chatTemplate(file: Pick<ModelFile, 'metadata'>): ChatTemplate {
   const { metadata } = file;
   const source = ownTemplate(metadata) ?? fallbackTemplate(metadata);
   const tokens = {
@@ -46,7 +46,8 @@ function ownTemplate(metadata: Metadata): string | undefined {
   return template;
 }
 
-const CHATML =
+/** The format of models with `<|im_start|>`. */
+export const CHATML =
   "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% endfor %}" +
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 

@@ -1,13 +1,16 @@
 /**
- * Text to token ids and back, out of a GGUF file's own vocabulary, the same ids as llama.cpp's.
+ * Text to token ids and back, out of a GGUF file's own vocabulary, the same ids as llama.cpp's (out of a `.t` file, the
+ * same as distributed-llama's).
  *
  * Not `@huggingface/tokenizers`: driven from a GGUF vocabulary it gives the right ids for byte-level BPE, but it cannot
  * use SentencePiece's scores, which is all that Llama 2 and Mistral files carry, and takes 0.3 to 0.4 s to set up a
  * vocabulary of Llama 3's or Qwen's size (here: 0.2 s, of which most on first use).
  */
+import { tokenizerOf } from './distributed-llama/tokenizer.ts';
 import { chatTemplate } from './template.ts';
 import { byteLevelEncoder } from './tokenizer/byte-level.ts';
 import { sentencePieceEncoder } from './tokenizer/sentence-piece.ts';
+import { join, toText } from './tokenizer/text.ts';
 import { type Encoder, readVocabulary, specialId, TokenType, type Vocabulary } from './tokenizer/vocabulary.ts';
 import { type Metadata, ModelError, type ModelFile, type Tokenizer } from './types.ts';
 
@@ -33,6 +36,7 @@ const MAX_WHOLE_TOKENS = 1 << 15;
  */
 export function makeTokenizer(file: ModelFile): Tokenizer {
   const { metadata } = file;
+  if (file.vocabulary) return tokenizerOf(file.vocabulary.file, file.vocabulary.size);
   const vocabulary = readVocabulary(metadata);
   const encoder = makeEncoder(metadata, vocabulary);
   const bos = specialId(metadata, 'bos', vocabulary);
@@ -174,18 +178,4 @@ function templateEnding(file: ModelFile): string | undefined {
     if (error instanceof ModelError && error.code === 'template') return undefined;
     throw error;
   }
-}
-
-function join(parts: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-}
-
-function toText(bytes: Uint8Array): string {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
 }

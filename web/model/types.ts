@@ -1,3 +1,5 @@
+import type { TokenizerFile } from './distributed-llama/tokenizer-file.ts';
+
 /** Bytes that can be read by ranges: a file on the server, a URL, a picked file, several files in a row. */
 export interface ByteSource {
   /** For people: a file name or an address. */
@@ -47,6 +49,12 @@ export interface ModelFile {
   tensors: ReadonlyMap<string, TensorInfo>;
   /** Stable name of the content: made of the header, the size and samples of the data; hex. */
   digest: string;
+  /** What distributed-llama's header says of rope, for which GGUF has no metadata. */
+  rope?: { layout: 'pairs' | 'halves'; factors?: Float32Array };
+  /** distributed-llama's tokenizer, in place of metadata; `size`: rows of the embedding, not fewer than its tokens. */
+  vocabulary?: { file: TokenizerFile; size: number };
+  /** For people: what of the files is not as it should be, but can be lived with. */
+  notes?: readonly string[];
 }
 
 export type Architecture = 'llama' | 'qwen2' | 'qwen3';

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createHttpServer, listen } from '../../../signaling-server/http-server.ts';
+import { listModels } from '../../../signaling-server/model-files.ts';
 
 const MODEL = Buffer.from(Uint8Array.from({ length: 3_000_000 }, (_, i) => (i * 7 + (i >> 8)) & 255));
 
@@ -24,6 +25,9 @@ mkdirSync(join(models, 'folder.gguf'));
 for (const part of ['00001', '00003']) writeFileSync(join(models, `big-${part}-of-00003.gguf`), MODEL.subarray(0, 10));
 symlinkSync(join(root, 'secret.gguf'), join(models, 'outside.gguf'));
 symlinkSync('a model.gguf', join(models, 'inside.gguf'));
+writeFileSync(join(models, 'other.m'), MODEL);
+writeFileSync(join(models, 'other.t'), 'tokens');
+writeFileSync(join(models, 'alone.m'), MODEL);
 
 const addresses = { http: ['http://localhost:1'], https: [] };
 const server = createHttpServer({ pages, models, addresses: () => addresses });
@@ -101,13 +105,33 @@ describe('pages', () => {
 });
 
 describe('list of models', () => {
-  test('names and sizes; a split model once, with the parts that are missing; no links out, no folders', async () => {
+  test('names and sizes; a split model once, with what is missing; a .m with its .t; no links out, no folders', async () => {
     expect(await (await get('/models/')).json()).toEqual([
       { name: 'a model.gguf', bytes: MODEL.length },
+      { name: 'alone.m', bytes: MODEL.length },
       { name: 'big-00001-of-00003.gguf', bytes: 20, missing: ['big-00002-of-00003.gguf'] },
       { name: 'empty.gguf', bytes: 0 },
       { name: 'inside.gguf', bytes: MODEL.length },
+      { name: 'other.m', bytes: MODEL.length, tokenizer: 'other.t' },
     ]);
+    expect(await (await get('/models/other.t')).text()).toBe('tokens');
+  });
+
+  test.each<[string, string[], Record<string, string>]>([
+    ['of the same name, before all others', ['a.m', 'b.m', 'a.t', 'b.t'], { 'a.m': 'a.t', 'b.m': 'b.t' }],
+    ['the only one beside the only model', ['a.m', 'tokens.t', 'b.gguf'], { 'a.m': 'tokens.t' }],
+    ['none where it is not clear', ['a.m', 'b.m', 'tokens.t'], {}],
+    ['none among several', ['a.m', 'x.t', 'y.t'], {}],
+    [
+      'by the names that models are published under',
+      ['dllama_model_x_q40.m', 'dllama_model_y_q40.m', 'dllama_tokenizer_x_q40.t', 'dllama_tokenizer_y.t', 'z.t'],
+      { 'dllama_model_x_q40.m': 'dllama_tokenizer_x_q40.t', 'dllama_model_y_q40.m': 'dllama_tokenizer_y.t' },
+    ],
+  ])('the tokenizer of a .m file is the one %s', async (_, files, expected) => {
+    const folder = mkdtempSync(join(root, 'pairs-'));
+    for (const name of files) writeFileSync(join(folder, name), '');
+    const found = (await listModels(folder)).flatMap(({ name, tokenizer }) => (tokenizer ? [[name, tokenizer]] : []));
+    expect(Object.fromEntries(found)).toEqual(expected);
   });
 });
 

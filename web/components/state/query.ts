@@ -38,7 +38,7 @@ export const parseModelAddress = (text: string): URL => {
   const address = text.trim();
   const url = URL.canParse(address) ? new URL(address) : undefined;
   if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
-    throw new Error('Type the whole address of a .gguf file, beginning with https:// or http://.');
+    throw new Error('Type the whole address of a .gguf or .m file, beginning with https:// or http://.');
   }
   return url;
 };

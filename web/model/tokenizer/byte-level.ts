@@ -5,7 +5,7 @@ import { cutWords, preTokenizer } from './pretokenize.ts';
 import { type Encoder, isStrings, type Vocabulary } from './vocabulary.ts';
 
 /** GPT-2's letter for every byte: itself where it is printable Latin-1, else the next free one from U+0100 on. */
-const BYTE_LETTERS: readonly string[] = (() => {
+export const BYTE_LETTERS: readonly string[] = (() => {
   let free = 0x100;
   return Array.from({ length: 256 }, (_, byte) => {
     const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
