@@ -1,6 +1,6 @@
 /**
  * The Backend in plain TypeScript and float64, written for reading: what the fast backends are compared with.
- * With `rounding: true` it rounds activations and KV as docs/arithmetic.md says; without, it computes the exact answer.
+ * With `rounding: true` it rounds KV as docs/arithmetic.md says; without, it computes the exact answer.
  */
 import type {
   Backend,
@@ -17,8 +17,6 @@ import type { HyperParameters } from '../../web/model/types.ts';
 interface ReferenceTile extends Tile {
   /** rows × cols, dequantized. */
   values: Float64Array;
-  /** Whether activations that meet it are rounded to 16-bit blocks. */
-  integer: boolean;
 }
 
 interface KvHead {
@@ -30,42 +28,17 @@ interface KvHead {
   vScales: Float32Array;
 }
 
-const BLOCK = 32;
-const SMALLEST = 2 ** -100;
 const KV_LIMIT = 32767;
 
+const bitsView = new DataView(new ArrayBuffer(4));
+
 /** Ties to even, as `f32x4.nearest` and WGSL's `round` do. */
-export function roundTiesToEven(x: number): number {
+function roundTiesToEven(x: number): number {
   const floor = Math.floor(x);
   const rest = x - floor;
   if (rest < 0.5) return floor;
   if (rest > 0.5) return floor + 1;
   return floor % 2 === 0 ? floor : floor + 1;
-}
-
-const bitsView = new DataView(new ArrayBuffer(4));
-
-/** Exponent of the activation scale for a block whose largest magnitude is `amax`, or undefined for a zero block. */
-export function activationScale(amax: number): number {
-  const a = Math.fround(amax);
-  if (a < SMALLEST) return 0;
-  bitsView.setFloat32(0, a);
-  const exponent = ((bitsView.getUint32(0) + 0x10100) >>> 23) - 127;
-  return 2 ** (exponent - 14);
-}
-
-/** Rounds a vector to 16-bit blocks, in place of quantizing and dequantizing. */
-function roundActivations(x: Float64Array): Float64Array {
-  const out = new Float64Array(x.length);
-  for (let start = 0; start < x.length; start += BLOCK) {
-    const end = Math.min(start + BLOCK, x.length);
-    let amax = 0;
-    for (let i = start; i < end; i++) amax = Math.max(amax, Math.abs(Math.fround(x[i])));
-    const scale = activationScale(amax);
-    if (scale === 0) continue;
-    for (let i = start; i < end; i++) out[i] = roundTiesToEven(Math.fround(x[i]) / scale) * scale;
-  }
-  return out;
 }
 
 export function halfToNumber(bits: number): number {
@@ -151,13 +124,11 @@ export function createReferenceBackend(options: ReferenceOptions): Backend {
 
   function product(tiles: PlacedTile[], x: Float64Array, rows: number): Float64Array {
     const y = new Float64Array(rows);
-    const rounded = rounding ? roundActivations(x) : x;
     for (const { tile, row, col } of tiles) {
-      const { values, integer, rows: tileRows, cols } = tile as ReferenceTile;
-      const input = integer ? rounded : x;
+      const { values, rows: tileRows, cols } = tile as ReferenceTile;
       for (let r = 0; r < tileRows; r++) {
         let sum = 0;
-        for (let c = 0; c < cols; c++) sum += values[r * cols + c] * input[col + c];
+        for (let c = 0; c < cols; c++) sum += values[r * cols + c] * x[col + c];
         y[row + r] += sum;
       }
     }
@@ -293,19 +264,18 @@ export function createReferenceBackend(options: ReferenceOptions): Backend {
         cols: data.cols,
         bytes: data.rows * data.cols * 8,
         values: tileValues(data),
-        integer: data.kind === 'q4' || data.kind === 'q8',
       };
       return tile;
     },
     async cutTile(whole, rows, cols) {
-      const { values, integer } = whole as ReferenceTile;
+      const { values } = whole as ReferenceTile;
       const size = { rows: rows[1] - rows[0], cols: cols[1] - cols[0] };
       const part = new Float64Array(size.rows * size.cols);
       for (let row = 0; row < size.rows; row++) {
         const from = (rows[0] + row) * whole.cols + cols[0];
         part.set(values.subarray(from, from + size.cols), row * size.cols);
       }
-      const tile: ReferenceTile = { ...size, bytes: part.length * 8, values: part, integer };
+      const tile: ReferenceTile = { ...size, bytes: part.length * 8, values: part };
       return tile;
     },
     dropTile() {},

@@ -9,10 +9,10 @@ import { type RandomShape, randomModel, relativeError, type TileKind } from './r
 import { createReferenceBackend } from './reference-backend.ts';
 
 /**
- * Both sides round activations alike; what is left is f32 against float64 sums, and now and then a value so close to
- * half a unit that the two round it apart: one unit is 2^-14 of its block's largest, and blocks here are few.
+ * Relative to the largest logit. Both sides keep 16-bit KV; what is left is f32 (or 24-bit integers) against float64, and now
+ * and then a KV value so close to half a unit that the two round it apart: one unit is 2^-15 of its vector's largest, and half a dozen positions attend to it.
  */
-const TOLERANCE = 3e-4;
+const TOLERANCE = 1e-4;
 const CONTEXT = 96;
 const MAX_BATCH = 32;
 
@@ -70,7 +70,7 @@ async function compare(shape: RandomShape, kinds: TileKind[], pieces = 1): Promi
     const expected = await exact.run(step);
     const actual = (await relaxed.run(step)).slice();
     expect(relativeError(actual, expected), `count ${count}`).toBeLessThan(TOLERANCE);
-    expect((await plain.run(step)).slice(), 'plain and relaxed SIMD are bit-equal').toEqual(actual);
+    expect(relativeError(await plain.run(step), expected), `plain, count ${count}`).toBeLessThan(TOLERANCE);
     position += count;
   }
   await compareKv(relaxed, exact, shape, position);
@@ -102,18 +102,43 @@ describe('shapes', () => {
   test('rope on a part of the head', () => compare(PART_ROPE, ['q4']));
 });
 
-test('prefill in one batch and token by token give the same bits', async () => {
+test('prefill in one batch and token by token agree', async () => {
   const model = randomModel(GROUPED, ['q4', 'q8', 'q4', 'q4', 'f16', 'q4'], 2, 3);
   const [batched, single] = [await wasm(model.hyper, false), await wasm(model.hyper, false)];
   for (const backend of [batched, single]) await model.install(backend);
   const ids = Uint32Array.from({ length: 9 }, (_, t) => 7 * t + 1);
   const ops: StepOp[] = [...wholeToken(GROUPED.layers), { op: 'head', positions: 'last' }];
-  const whole = (await batched.run({ position: 0, count: 9, ids, ops, output: 'logits' })).slice();
+  const together = (await batched.run({ position: 0, count: 9, ids, ops, output: 'logits' })).slice();
   let last = new Float32Array(0);
   for (let t = 0; t < 9; t++) {
     last = (await single.run({ position: t, count: 1, ids: ids.subarray(t), ops, output: 'logits' })).slice();
   }
-  expect(last).toEqual(whole);
+  expect(relativeError(last, together)).toBeLessThan(TOLERANCE);
+});
+
+test('batches of any size above one give the same bits', async () => {
+  const model = randomModel(GROUPED, ['q4', 'q8', 'q4', 'q4', 'f16', 'q4'], 2, 3);
+  const [whole, parts] = [await wasm(model.hyper, false), await wasm(model.hyper, false)];
+  for (const backend of [whole, parts]) await model.install(backend);
+  const ids = Uint32Array.from({ length: 9 }, (_, t) => 7 * t + 1);
+  const ops: StepOp[] = [...wholeToken(GROUPED.layers), { op: 'head', positions: 'last' }];
+  const together = (await whole.run({ position: 0, count: 9, ids, ops, output: 'logits' })).slice();
+  await parts.run({ position: 0, count: 2, ids, ops, output: 'none' });
+  await parts.run({ position: 2, count: 4, ids: ids.subarray(2), ops, output: 'none' });
+  expect(await parts.run({ position: 6, count: 3, ids: ids.subarray(6), ops, output: 'logits' })).toEqual(together);
+});
+
+/** Sums of f32 products are fused in relaxed SIMD alone; a matrix times one position has sums of integers. */
+test('products with one position have the same bits in plain and relaxed SIMD', async () => {
+  const model = randomModel(GROUPED, ['q4', 'q8', 'q8-mins', 'q8-16', 'f16', 'q4', 'bf16', 'q4'], 3, 11);
+  const [relaxed, plain] = [await wasm(model.hyper, false), await wasm(model.hyper, true)];
+  for (const backend of [relaxed, plain]) await model.install(backend);
+  const ffn = [0, 1].flatMap((layer): StepOp[] => [{ op: 'ffn', layer }, { op: 'merge' }]);
+  const ops: StepOp[] = [{ op: 'embed' }, ...ffn, { op: 'head', positions: 'last' }];
+  for (let t = 0; t < 6; t++) {
+    const step: Step = { position: t, count: 1, ids: Uint32Array.of(9 * t + 2), ops, output: 'logits' };
+    expect(await plain.run(step)).toEqual((await relaxed.run(step)).slice());
+  }
 });
 
 test('timing the operations changes no bit, and names every one of every layer', async () => {

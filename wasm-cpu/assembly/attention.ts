@@ -4,260 +4,157 @@
 import {
   KV_BYTES, KV_K, KV_K_SCALES, KV_V, KV_V_SCALES, PART_BYTES, chunksOf, count, field, fieldFloat, fieldInt, position, take,
 } from './layout';
-import { exp4, max4, sum4 } from './simd';
+import { exp4, madd, max4, sum4 } from './simd';
 
-/** Scores of 1 query head with one cached key, whose conversion they share. */
+/** Positions whose values stay in the first cache while all columns are gathered. */
+// @ts-ignore: decorator
+@inline const GATHERED: i32 = 64;
+
+/** Four 16-bit integers as f32. */
 // @ts-ignore: decorator
 @inline
-function score1(q: usize, headBytes: usize, k: usize, keyBytes: usize, factor: f32, out: usize, rowBytes: usize): void {
-  let a0 = f32x4.splat(0);
-  for (let i: usize = 0; i < keyBytes; i += 16) {
-    const v = v128.load(k + i);
-    const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(v));
-    const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(v));
-    let at = q + (i << 1);
-    a0 = f32x4.add(a0, f32x4.add(f32x4.mul(low, v128.load(at)), f32x4.mul(high, v128.load(at, 16))));
-  }
-  store<f32>(out, sum4(a0) * factor);
+function four(at: usize): v128 {
+  return f32x4.convert_i32x4_s(v128.load16x4_s(at));
 }
 
-/** Scores of 2 query heads with one cached key, whose conversion they share. */
+/**
+ * Scores of `members` query heads with n cached keys, two keys at a time, so that their conversion and the loads of q are
+ * shared. Inlined with a constant number of members, what they do not need falls away.
+ */
 // @ts-ignore: decorator
 @inline
-function score2(q: usize, headBytes: usize, k: usize, keyBytes: usize, factor: f32, out: usize, rowBytes: usize): void {
-  let a0 = f32x4.splat(0);
-  let a1 = f32x4.splat(0);
-  for (let i: usize = 0; i < keyBytes; i += 16) {
-    const v = v128.load(k + i);
-    const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(v));
-    const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(v));
-    let at = q + (i << 1);
-    a0 = f32x4.add(a0, f32x4.add(f32x4.mul(low, v128.load(at)), f32x4.mul(high, v128.load(at, 16))));
-    at += headBytes;
-    a1 = f32x4.add(a1, f32x4.add(f32x4.mul(low, v128.load(at)), f32x4.mul(high, v128.load(at, 16))));
+function score(
+  members: i32, q: usize, headBytes: usize, keys: usize, keyBytes: usize, scales: usize, scale: f32, n: i32,
+  out: usize, rowBytes: usize,
+): void {
+  for (let p = 0; p < n; p += 2) {
+    const first = keys + <usize>p * keyBytes;
+    // An odd last key goes twice.
+    const second = first + (p + 1 < n ? keyBytes : 0);
+    let a0 = f32x4.splat(0);
+    let a1 = f32x4.splat(0);
+    let a2 = f32x4.splat(0);
+    let a3 = f32x4.splat(0);
+    let b0 = f32x4.splat(0);
+    let b1 = f32x4.splat(0);
+    let b2 = f32x4.splat(0);
+    let b3 = f32x4.splat(0);
+    for (let i: usize = 0; i < keyBytes; i += 8) {
+      const a = four(first + i);
+      const b = four(second + i);
+      const at = q + (i << 1);
+      let x = v128.load(at);
+      a0 = madd(a, x, a0);
+      b0 = madd(b, x, b0);
+      if (members > 1) {
+        x = v128.load(at + headBytes);
+        a1 = madd(a, x, a1);
+        b1 = madd(b, x, b1);
+      }
+      if (members > 2) {
+        x = v128.load(at + 2 * headBytes);
+        a2 = madd(a, x, a2);
+        b2 = madd(b, x, b2);
+      }
+      if (members > 3) {
+        x = v128.load(at + 3 * headBytes);
+        a3 = madd(a, x, a3);
+        b3 = madd(b, x, b3);
+      }
+    }
+    const at = out + (<usize>p << 2);
+    const next = second == first ? at : at + 4;
+    const fa = load<f32>(scales + (<usize>p << 2)) * scale;
+    const fb = load<f32>(scales + (next - out)) * scale;
+    store<f32>(at, sum4(a0) * fa);
+    store<f32>(next, sum4(b0) * fb);
+    if (members > 1) {
+      store<f32>(at + rowBytes, sum4(a1) * fa);
+      store<f32>(next + rowBytes, sum4(b1) * fb);
+    }
+    if (members > 2) {
+      store<f32>(at + 2 * rowBytes, sum4(a2) * fa);
+      store<f32>(next + 2 * rowBytes, sum4(b2) * fb);
+    }
+    if (members > 3) {
+      store<f32>(at + 3 * rowBytes, sum4(a3) * fa);
+      store<f32>(next + 3 * rowBytes, sum4(b3) * fb);
+    }
   }
-  store<f32>(out, sum4(a0) * factor);
-  store<f32>(out + rowBytes, sum4(a1) * factor);
 }
 
-/** Scores of 3 query heads with one cached key, whose conversion they share. */
+/** 8 columns of the output of `members` query heads: out (+)= Σ weight · v over n positions. */
 // @ts-ignore: decorator
 @inline
-function score3(q: usize, headBytes: usize, k: usize, keyBytes: usize, factor: f32, out: usize, rowBytes: usize): void {
-  let a0 = f32x4.splat(0);
-  let a1 = f32x4.splat(0);
-  let a2 = f32x4.splat(0);
-  for (let i: usize = 0; i < keyBytes; i += 16) {
-    const v = v128.load(k + i);
-    const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(v));
-    const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(v));
-    let at = q + (i << 1);
-    a0 = f32x4.add(a0, f32x4.add(f32x4.mul(low, v128.load(at)), f32x4.mul(high, v128.load(at, 16))));
-    at += headBytes;
-    a1 = f32x4.add(a1, f32x4.add(f32x4.mul(low, v128.load(at)), f32x4.mul(high, v128.load(at, 16))));
-    at += headBytes;
-    a2 = f32x4.add(a2, f32x4.add(f32x4.mul(low, v128.load(at)), f32x4.mul(high, v128.load(at, 16))));
-  }
-  store<f32>(out, sum4(a0) * factor);
-  store<f32>(out + rowBytes, sum4(a1) * factor);
-  store<f32>(out + 2 * rowBytes, sum4(a2) * factor);
-}
-
-/** Scores of 4 query heads with one cached key, whose conversion they share. */
-// @ts-ignore: decorator
-@inline
-function score4(q: usize, headBytes: usize, k: usize, keyBytes: usize, factor: f32, out: usize, rowBytes: usize): void {
-  let a0 = f32x4.splat(0);
-  let a1 = f32x4.splat(0);
-  let a2 = f32x4.splat(0);
-  let a3 = f32x4.splat(0);
-  for (let i: usize = 0; i < keyBytes; i += 16) {
-    const v = v128.load(k + i);
-    const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(v));
-    const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(v));
-    let at = q + (i << 1);
-    a0 = f32x4.add(a0, f32x4.add(f32x4.mul(low, v128.load(at)), f32x4.mul(high, v128.load(at, 16))));
-    at += headBytes;
-    a1 = f32x4.add(a1, f32x4.add(f32x4.mul(low, v128.load(at)), f32x4.mul(high, v128.load(at, 16))));
-    at += headBytes;
-    a2 = f32x4.add(a2, f32x4.add(f32x4.mul(low, v128.load(at)), f32x4.mul(high, v128.load(at, 16))));
-    at += headBytes;
-    a3 = f32x4.add(a3, f32x4.add(f32x4.mul(low, v128.load(at)), f32x4.mul(high, v128.load(at, 16))));
-  }
-  store<f32>(out, sum4(a0) * factor);
-  store<f32>(out + rowBytes, sum4(a1) * factor);
-  store<f32>(out + 2 * rowBytes, sum4(a2) * factor);
-  store<f32>(out + 3 * rowBytes, sum4(a3) * factor);
-}
-
-/** 16 values of the output of 1 query head: Σ weight · v over the chunk. */
-// @ts-ignore: decorator
-@inline
-function gather1(weights: usize, v: usize, stride: usize, positions: i32, out: usize, outStride: usize, rowBytes: usize): void {
-  let a00 = f32x4.splat(0); let a01 = f32x4.splat(0); let a02 = f32x4.splat(0); let a03 = f32x4.splat(0);
-  for (let p = 0; p < positions; p++) {
-    const first = v128.load(v);
-    const second = v128.load(v, 16);
-    const v0 = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(first));
-    const v1 = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(first));
-    const v2 = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(second));
-    const v3 = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(second));
+function gather8(
+  members: i32, weights: usize, rowBytes: usize, v: usize, stride: usize, n: i32, out: usize, outStride: usize, start: bool,
+): void {
+  const zero = f32x4.splat(0);
+  const out1 = out + outStride;
+  const out2 = out1 + outStride;
+  const out3 = out2 + outStride;
+  let a0 = start ? zero : v128.load(out);
+  let b0 = start ? zero : v128.load(out, 16);
+  let a1 = start || members < 2 ? zero : v128.load(out1);
+  let b1 = start || members < 2 ? zero : v128.load(out1, 16);
+  let a2 = start || members < 3 ? zero : v128.load(out2);
+  let b2 = start || members < 3 ? zero : v128.load(out2, 16);
+  let a3 = start || members < 4 ? zero : v128.load(out3);
+  let b3 = start || members < 4 ? zero : v128.load(out3, 16);
+  for (let p = 0; p < n; p++) {
+    const a = four(v);
+    const b = four(v + 8);
     let w = v128.load32_splat(weights);
-    a00 = f32x4.add(a00, f32x4.mul(w, v0));
-    a01 = f32x4.add(a01, f32x4.mul(w, v1));
-    a02 = f32x4.add(a02, f32x4.mul(w, v2));
-    a03 = f32x4.add(a03, f32x4.mul(w, v3));
+    a0 = madd(a, w, a0);
+    b0 = madd(b, w, b0);
+    if (members > 1) {
+      w = v128.load32_splat(weights + rowBytes);
+      a1 = madd(a, w, a1);
+      b1 = madd(b, w, b1);
+    }
+    if (members > 2) {
+      w = v128.load32_splat(weights + 2 * rowBytes);
+      a2 = madd(a, w, a2);
+      b2 = madd(b, w, b2);
+    }
+    if (members > 3) {
+      w = v128.load32_splat(weights + 3 * rowBytes);
+      a3 = madd(a, w, a3);
+      b3 = madd(b, w, b3);
+    }
     weights += 4;
     v += stride;
   }
-  v128.store(out, a00);
-  v128.store(out, a01, 16);
-  v128.store(out, a02, 32);
-  v128.store(out, a03, 48);
+  v128.store(out, a0);
+  v128.store(out, b0, 16);
+  if (members > 1) {
+    v128.store(out1, a1);
+    v128.store(out1, b1, 16);
+  }
+  if (members > 2) {
+    v128.store(out2, a2);
+    v128.store(out2, b2, 16);
+  }
+  if (members > 3) {
+    v128.store(out3, a3);
+    v128.store(out3, b3, 16);
+  }
 }
 
-/** 16 values of the output of 2 query heads: Σ weight · v over the chunk. */
+/** All columns of the output of `members` query heads over a chunk of n positions. */
 // @ts-ignore: decorator
 @inline
-function gather2(weights: usize, v: usize, stride: usize, positions: i32, out: usize, outStride: usize, rowBytes: usize): void {
-  let a00 = f32x4.splat(0); let a01 = f32x4.splat(0); let a02 = f32x4.splat(0); let a03 = f32x4.splat(0);
-  let a10 = f32x4.splat(0); let a11 = f32x4.splat(0); let a12 = f32x4.splat(0); let a13 = f32x4.splat(0);
-  for (let p = 0; p < positions; p++) {
-    const first = v128.load(v);
-    const second = v128.load(v, 16);
-    const v0 = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(first));
-    const v1 = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(first));
-    const v2 = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(second));
-    const v3 = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(second));
-    let w = v128.load32_splat(weights);
-    a00 = f32x4.add(a00, f32x4.mul(w, v0));
-    a01 = f32x4.add(a01, f32x4.mul(w, v1));
-    a02 = f32x4.add(a02, f32x4.mul(w, v2));
-    a03 = f32x4.add(a03, f32x4.mul(w, v3));
-    w = v128.load32_splat(weights + rowBytes);
-    a10 = f32x4.add(a10, f32x4.mul(w, v0));
-    a11 = f32x4.add(a11, f32x4.mul(w, v1));
-    a12 = f32x4.add(a12, f32x4.mul(w, v2));
-    a13 = f32x4.add(a13, f32x4.mul(w, v3));
-    weights += 4;
-    v += stride;
+function gather(
+  members: i32, weights: usize, rowBytes: usize, values: usize, stride: usize, n: i32, out: usize, outStride: usize,
+): void {
+  for (let p = 0; p < n; p += GATHERED) {
+    const some = min(GATHERED, n - p);
+    const from = values + <usize>p * stride;
+    // A head's values take `stride` bytes as 16-bit integers, 16 of them a turn.
+    for (let d: usize = 0; d < stride; d += 16) {
+      gather8(members, weights + (<usize>p << 2), rowBytes, from + d, stride, some, out + (d << 1), outStride, p == 0);
+    }
   }
-  v128.store(out, a00);
-  v128.store(out, a01, 16);
-  v128.store(out, a02, 32);
-  v128.store(out, a03, 48);
-  out += outStride;
-  v128.store(out, a10);
-  v128.store(out, a11, 16);
-  v128.store(out, a12, 32);
-  v128.store(out, a13, 48);
-}
-
-/** 16 values of the output of 3 query heads: Σ weight · v over the chunk. */
-// @ts-ignore: decorator
-@inline
-function gather3(weights: usize, v: usize, stride: usize, positions: i32, out: usize, outStride: usize, rowBytes: usize): void {
-  let a00 = f32x4.splat(0); let a01 = f32x4.splat(0); let a02 = f32x4.splat(0); let a03 = f32x4.splat(0);
-  let a10 = f32x4.splat(0); let a11 = f32x4.splat(0); let a12 = f32x4.splat(0); let a13 = f32x4.splat(0);
-  let a20 = f32x4.splat(0); let a21 = f32x4.splat(0); let a22 = f32x4.splat(0); let a23 = f32x4.splat(0);
-  for (let p = 0; p < positions; p++) {
-    const first = v128.load(v);
-    const second = v128.load(v, 16);
-    const v0 = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(first));
-    const v1 = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(first));
-    const v2 = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(second));
-    const v3 = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(second));
-    let w = v128.load32_splat(weights);
-    a00 = f32x4.add(a00, f32x4.mul(w, v0));
-    a01 = f32x4.add(a01, f32x4.mul(w, v1));
-    a02 = f32x4.add(a02, f32x4.mul(w, v2));
-    a03 = f32x4.add(a03, f32x4.mul(w, v3));
-    w = v128.load32_splat(weights + rowBytes);
-    a10 = f32x4.add(a10, f32x4.mul(w, v0));
-    a11 = f32x4.add(a11, f32x4.mul(w, v1));
-    a12 = f32x4.add(a12, f32x4.mul(w, v2));
-    a13 = f32x4.add(a13, f32x4.mul(w, v3));
-    w = v128.load32_splat(weights + 2 * rowBytes);
-    a20 = f32x4.add(a20, f32x4.mul(w, v0));
-    a21 = f32x4.add(a21, f32x4.mul(w, v1));
-    a22 = f32x4.add(a22, f32x4.mul(w, v2));
-    a23 = f32x4.add(a23, f32x4.mul(w, v3));
-    weights += 4;
-    v += stride;
-  }
-  v128.store(out, a00);
-  v128.store(out, a01, 16);
-  v128.store(out, a02, 32);
-  v128.store(out, a03, 48);
-  out += outStride;
-  v128.store(out, a10);
-  v128.store(out, a11, 16);
-  v128.store(out, a12, 32);
-  v128.store(out, a13, 48);
-  out += outStride;
-  v128.store(out, a20);
-  v128.store(out, a21, 16);
-  v128.store(out, a22, 32);
-  v128.store(out, a23, 48);
-}
-
-/** 16 values of the output of 4 query heads: Σ weight · v over the chunk. */
-// @ts-ignore: decorator
-@inline
-function gather4(weights: usize, v: usize, stride: usize, positions: i32, out: usize, outStride: usize, rowBytes: usize): void {
-  let a00 = f32x4.splat(0); let a01 = f32x4.splat(0); let a02 = f32x4.splat(0); let a03 = f32x4.splat(0);
-  let a10 = f32x4.splat(0); let a11 = f32x4.splat(0); let a12 = f32x4.splat(0); let a13 = f32x4.splat(0);
-  let a20 = f32x4.splat(0); let a21 = f32x4.splat(0); let a22 = f32x4.splat(0); let a23 = f32x4.splat(0);
-  let a30 = f32x4.splat(0); let a31 = f32x4.splat(0); let a32 = f32x4.splat(0); let a33 = f32x4.splat(0);
-  for (let p = 0; p < positions; p++) {
-    const first = v128.load(v);
-    const second = v128.load(v, 16);
-    const v0 = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(first));
-    const v1 = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(first));
-    const v2 = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(second));
-    const v3 = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(second));
-    let w = v128.load32_splat(weights);
-    a00 = f32x4.add(a00, f32x4.mul(w, v0));
-    a01 = f32x4.add(a01, f32x4.mul(w, v1));
-    a02 = f32x4.add(a02, f32x4.mul(w, v2));
-    a03 = f32x4.add(a03, f32x4.mul(w, v3));
-    w = v128.load32_splat(weights + rowBytes);
-    a10 = f32x4.add(a10, f32x4.mul(w, v0));
-    a11 = f32x4.add(a11, f32x4.mul(w, v1));
-    a12 = f32x4.add(a12, f32x4.mul(w, v2));
-    a13 = f32x4.add(a13, f32x4.mul(w, v3));
-    w = v128.load32_splat(weights + 2 * rowBytes);
-    a20 = f32x4.add(a20, f32x4.mul(w, v0));
-    a21 = f32x4.add(a21, f32x4.mul(w, v1));
-    a22 = f32x4.add(a22, f32x4.mul(w, v2));
-    a23 = f32x4.add(a23, f32x4.mul(w, v3));
-    w = v128.load32_splat(weights + 3 * rowBytes);
-    a30 = f32x4.add(a30, f32x4.mul(w, v0));
-    a31 = f32x4.add(a31, f32x4.mul(w, v1));
-    a32 = f32x4.add(a32, f32x4.mul(w, v2));
-    a33 = f32x4.add(a33, f32x4.mul(w, v3));
-    weights += 4;
-    v += stride;
-  }
-  v128.store(out, a00);
-  v128.store(out, a01, 16);
-  v128.store(out, a02, 32);
-  v128.store(out, a03, 48);
-  out += outStride;
-  v128.store(out, a10);
-  v128.store(out, a11, 16);
-  v128.store(out, a12, 32);
-  v128.store(out, a13, 48);
-  out += outStride;
-  v128.store(out, a20);
-  v128.store(out, a21, 16);
-  v128.store(out, a22, 32);
-  v128.store(out, a23, 48);
-  out += outStride;
-  v128.store(out, a30);
-  v128.store(out, a31, 16);
-  v128.store(out, a32, 32);
-  v128.store(out, a33, 48);
 }
 
 /** Scores → exp(score − maximum) · V scale, in place; gives their sum before the V scale. */
@@ -326,19 +223,12 @@ export function attention(op: usize, thread: i32): void {
     const members = load<i32>(run, 4);
     const record = field(op, 6) + <usize>load<i32>(run, 8) * KV_BYTES;
     const q = field(op, 2) + <usize>(t * heads + first) * headBytes;
-    let keys = <usize>load<u32>(record, KV_K) + <usize>start * keyBytes;
-    let keyScales = <usize>load<u32>(record, KV_K_SCALES) + (<usize>start << 2);
-    let out = scores;
-    for (let p = 0; p < n; p++) {
-      const factor = load<f32>(keyScales) * scale;
-      if (members == 1) score1(q, headBytes, keys, keyBytes, factor, out, scoreBytes);
-      else if (members == 2) score2(q, headBytes, keys, keyBytes, factor, out, scoreBytes);
-      else if (members == 3) score3(q, headBytes, keys, keyBytes, factor, out, scoreBytes);
-      else score4(q, headBytes, keys, keyBytes, factor, out, scoreBytes);
-      keys += keyBytes;
-      keyScales += 4;
-      out += 4;
-    }
+    const keys = <usize>load<u32>(record, KV_K) + <usize>start * keyBytes;
+    const keyScales = <usize>load<u32>(record, KV_K_SCALES) + (<usize>start << 2);
+    if (members == 1) score(1, q, headBytes, keys, keyBytes, keyScales, scale, n, scores, scoreBytes);
+    else if (members == 2) score(2, q, headBytes, keys, keyBytes, keyScales, scale, n, scores, scoreBytes);
+    else if (members == 3) score(3, q, headBytes, keys, keyBytes, keyScales, scale, n, scores, scoreBytes);
+    else score(4, q, headBytes, keys, keyBytes, keyScales, scale, n, scores, scoreBytes);
     const part = field(op, 4) + <usize>(t * heads + first) * rowBytes + <usize>chunk * partBytes;
     const vScales = <usize>load<u32>(record, KV_V_SCALES) + (<usize>start << 2);
     for (let j: usize = 0; j < <usize>members; j++) {
@@ -348,32 +238,10 @@ export function attention(op: usize, thread: i32): void {
       store<f32>(part + j * rowBytes, weigh(row, n, top, vScales), 4);
     }
     const values = <usize>load<u32>(record, KV_V) + <usize>start * keyBytes;
-    for (let d = 0; d < headDim; d += 16) {
-      const v = values + <usize>(d << 1);
-      const to = part + PART_BYTES + <usize>(d << 2);
-      if (headDim - d < 16) gatherTail(scores, v, keyBytes, n, to, rowBytes, scoreBytes, members);
-      else if (members == 1) gather1(scores, v, keyBytes, n, to, rowBytes, scoreBytes);
-      else if (members == 2) gather2(scores, v, keyBytes, n, to, rowBytes, scoreBytes);
-      else if (members == 3) gather3(scores, v, keyBytes, n, to, rowBytes, scoreBytes);
-      else gather4(scores, v, keyBytes, n, to, rowBytes, scoreBytes);
-    }
-  }
-}
-
-/** The last 8 values of heads whose width is no multiple of 16. */
-function gatherTail(weights: usize, v: usize, stride: usize, positions: i32, out: usize, outStride: usize, rowBytes: usize, members: i32): void {
-  for (let j = 0; j < members; j++) {
-    let a = f32x4.splat(0);
-    let b = f32x4.splat(0);
-    for (let p: usize = 0; p < <usize>positions; p++) {
-      const w = v128.load32_splat(weights + (p << 2));
-      const v0 = v128.load(v + p * stride);
-      a = f32x4.add(a, f32x4.mul(w, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(v0))));
-      b = f32x4.add(b, f32x4.mul(w, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(v0))));
-    }
-    v128.store(out, a);
-    v128.store(out, b, 16);
-    weights += rowBytes;
-    out += outStride;
+    const out = part + PART_BYTES;
+    if (members == 1) gather(1, scores, scoreBytes, values, keyBytes, n, out, rowBytes);
+    else if (members == 2) gather(2, scores, scoreBytes, values, keyBytes, n, out, rowBytes);
+    else if (members == 3) gather(3, scores, scoreBytes, values, keyBytes, n, out, rowBytes);
+    else gather(4, scores, scoreBytes, values, keyBytes, n, out, rowBytes);
   }
 }

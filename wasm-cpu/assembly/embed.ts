@@ -1,11 +1,5 @@
 import { count, field, fieldInt, take } from './layout';
-import { fourRows } from './matmul-float';
-import { BLOCK_BYTES, HALF_BYTES } from './matmul-q4';
-
-// @ts-ignore: decorator
-@inline const TILE_Q4: i32 = 3;
-// @ts-ignore: decorator
-@inline const TILE_Q8: i32 = 4;
+import { BLOCK_BYTES, HALF_BYTES, TILE_F32, TILE_Q4, TILE_Q8, fourRows, headerQ8 } from './tiles';
 
 /** Value of row `row` (0 to 3) of half a group at one column. */
 // @ts-ignore: decorator
@@ -42,7 +36,7 @@ export function embed(op: usize): void {
       const half = field(op, 2) + <usize>(id >> 3) * blocks * BLOCK_BYTES + (id & 4 ? HALF_BYTES : 0);
       for (let c: usize = 0; c < cols; c++) store<f32>(out + (c << 2), q4Value(half, row, c));
     } else if (kind == TILE_Q8) {
-      const header: usize = halves || mins ? 32 : 16;
+      const header = headerQ8(halves, mins);
       const group = field(op, 2) + <usize>(id >> 2) * blocks * (header + 128);
       for (let c: usize = 0; c < cols; c++) {
         const w = group + (c >> 5) * (header + 128);
@@ -52,7 +46,7 @@ export function embed(op: usize): void {
         store<f32>(out + (c << 2), scale * <f32>q + (mins ? load<f32>(w + 16 + (row << 2)) : 0));
       }
     } else {
-      const group = field(op, 2) + ((<usize>(id >> 2) * cols) << (kind == 0 ? 4 : 3));
+      const group = field(op, 2) + ((<usize>(id >> 2) * cols) << (kind == TILE_F32 ? 4 : 3));
       for (let c: usize = 0; c < cols; c++) {
         const four = fourRows(kind, group, c);
         const pair = row & 2 ? v128.shuffle<i32>(four, four, 2, 3, 2, 3) : four;

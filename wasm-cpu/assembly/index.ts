@@ -8,8 +8,8 @@ import {
 import { matmulFloat } from './matmul-float';
 import { matmulQ4 } from './matmul-q4';
 import { matmulQ8 } from './matmul-q8';
-import { clear, merge, normQuantize } from './norm';
-import { combine, siluQuantize } from './quantize';
+import { clear, merge, norm } from './norm';
+import { combine, silu } from './quantize';
 import { ropeAndKeep } from './rope';
 
 /** Turns of a waiting loop before a thread sleeps: about 30 µs, longer than any wait between threads that all run. */
@@ -38,14 +38,14 @@ function execute(op: usize, thread: i32): void {
   switch (fieldInt(op, 0)) {
     case 1: embed(op); break;
     case 2: merge(op); break;
-    case 3: normQuantize(op); break;
-    case 4: matmulQ4(op); break;
-    case 5: matmulQ8(op); break;
-    case 6: matmulFloat(op); break;
+    case 3: norm(op); break;
+    case 4: matmulQ4(op, thread); break;
+    case 5: matmulQ8(op, thread); break;
+    case 6: matmulFloat(op, thread); break;
     case 7: ropeAndKeep(op); break;
     case 8: attention(op, thread); break;
     case 9: combine(op); break;
-    case 10: siluQuantize(op); break;
+    case 10: silu(op); break;
     case 11: clear(op); break;
     default: unreachable();
   }

@@ -70,21 +70,29 @@ export function take(op: usize, chunk: i32): i32 {
 }
 
 /**
- * Activations of `n` values a position, quantized (see docs/arithmetic.md): a record of 6 fields.
- * xs: i16[T][n]; hl: per block 32 bytes h, then 32 bytes l; scale, sum: f32[T][n/32], sum already times scale; f32: values [T][n].
+ * Activations of `n` values a position: a record of 7 fields.
+ * For a matrix times several positions, f32 alone, in panels of 4 positions: [⌈T/4⌉][n][4], so that a kernel reads the four
+ * side by side. For one position, f32[n] and its 24-bit integers (docs/arithmetic.md): hml: per block of 32, 32 bytes h, 32
+ * bytes m, 32 bytes l; hi: i16[n], 256·h + m; lo: i16[n], l; scale: f32[n/32]; sum: f32[n/32], of the integers, times scale.
  */
 // @ts-ignore: decorator
-@inline export const A_XS: usize = 0;
+@inline export const A_HML: usize = 0;
 // @ts-ignore: decorator
-@inline export const A_HL: usize = 4;
+@inline export const A_HI: usize = 4;
 // @ts-ignore: decorator
-@inline export const A_SCALE: usize = 8;
+@inline export const A_LO: usize = 8;
 // @ts-ignore: decorator
-@inline export const A_SUM: usize = 12;
+@inline export const A_SCALE: usize = 12;
 // @ts-ignore: decorator
-@inline export const A_F32: usize = 16;
+@inline export const A_SUM: usize = 16;
 // @ts-ignore: decorator
-@inline export const A_N: usize = 20;
+@inline export const A_F32: usize = 20;
+// @ts-ignore: decorator
+@inline export const A_N: usize = 24;
+
+/** Positions in a panel. */
+// @ts-ignore: decorator
+@inline export const PANEL: i32 = 4;
 
 /** A part of an attention row: maximum and sum of its chunk, 2 unused, then headDim values. */
 // @ts-ignore: decorator

@@ -1,16 +1,22 @@
 import { A_F32, A_N, count, field, fieldFloat, fieldInt, take } from './layout';
+import { panelColumn, putPanel } from './panel';
 import { quantizeBlock } from './quantize';
 import { sum4 } from './simd';
+
+/** 1 / sqrt(mean(x²) + ε) over n values, n a multiple of 4. */
+function rmsFactor(x: usize, n: i32, epsilon: f32): v128 {
+  let squares = f32x4.splat(0);
+  for (let i: usize = 0; i < <usize>(n << 2); i += 16) {
+    const v = v128.load(x + i);
+    squares = f32x4.add(squares, f32x4.mul(v, v));
+  }
+  return f32x4.splat(<f32>1.0 / sqrt<f32>(sum4(squares) / <f32>n + epsilon));
+}
 
 /** y = x · weight / sqrt(mean(x²) + ε) over n values, n a multiple of 4; x and y may be the same. */
 export function rmsNorm(x: usize, y: usize, weight: usize, n: i32, epsilon: f32): void {
   const bytes = <usize>(n << 2);
-  let squares = f32x4.splat(0);
-  for (let i: usize = 0; i < bytes; i += 16) {
-    const v = v128.load(x + i);
-    squares = f32x4.add(squares, f32x4.mul(v, v));
-  }
-  const factor = f32x4.splat(<f32>1.0 / sqrt<f32>(sum4(squares) / <f32>n + epsilon));
+  const factor = rmsFactor(x, n, epsilon);
   for (let i: usize = 0; i < bytes; i += 16) {
     v128.store(y + i, f32x4.mul(f32x4.mul(v128.load(x + i), factor), v128.load(weight + i)));
   }
@@ -43,10 +49,10 @@ export function merge(op: usize): void {
 }
 
 /**
- * RMS norm of the residual stream, quantized into an activations record; with a partial, residual += partial first.
+ * RMS norm of the residual stream into an activations record; with a partial, residual += partial first.
  * Fields: 2 residual, 3 partial or 0, 4 weight, 5 record, 6 epsilon (f32), 7: 1 = only the last position, into slot 0.
  */
-export function normQuantize(op: usize): void {
+export function norm(op: usize): void {
   const record = field(op, 5);
   const n = load<i32>(record, A_N);
   const bytes = <usize>(n << 2);
@@ -64,10 +70,17 @@ export function normQuantize(op: usize): void {
       }
     }
     if (last && t != total - 1) continue;
-    const slot = last ? 0 : t;
-    const values = <usize>load<u32>(record, A_F32) + <usize>slot * bytes;
-    rmsNorm(residual, values, field(op, 4), n, fieldFloat(op, 6));
-    const blocks = n >> 5;
-    for (let b = 0; b < blocks; b++) quantizeBlock(values + <usize>(b << 7), record, slot, b);
+    const values = <usize>load<u32>(record, A_F32);
+    const weight = field(op, 4);
+    if (last || total == 1) {
+      rmsNorm(residual, values, weight, n, fieldFloat(op, 6));
+      for (let b = 0; b < n >> 5; b++) quantizeBlock(values + <usize>(b << 7), record, b);
+    } else {
+      const factor = rmsFactor(residual, n, fieldFloat(op, 6));
+      const column = panelColumn(values, n, t, 0);
+      for (let i: usize = 0; i < bytes; i += 16) {
+        putPanel(column + (i << 2), f32x4.mul(f32x4.mul(v128.load(residual + i), factor), v128.load(weight + i)));
+      }
+    }
   }
 }

@@ -1,3 +1,10 @@
+/** w · x + sum; fused where the engine has it. Plain SIMD rounds the product first: all that the two variants differ by. */
+// @ts-ignore: decorator
+@inline
+export function madd(w: v128, x: v128, sum: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(w, x, sum) : f32x4.add(sum, f32x4.mul(w, x));
+}
+
 /** Sum of the four lanes, always in the order (0+2)+(1+3). */
 // @ts-ignore: decorator
 @inline
@@ -44,4 +51,11 @@ export function exp4(x: v128): v128 {
   p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.0));
   const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
   return v128.and(f32x4.mul(p, power), live);
+}
+
+/** 256 · upper + lower in f32; rounded once where both are below 2^24. */
+// @ts-ignore: decorator
+@inline
+export function whole(upper: v128, lower: v128): v128 {
+  return f32x4.add(f32x4.mul(f32x4.convert_i32x4_s(upper), f32x4.splat(256)), f32x4.convert_i32x4_s(lower));
 }

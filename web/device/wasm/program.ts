@@ -100,13 +100,12 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Program 
       const overlaps = (other: PlacedTile) => other.row < row + tile.rows && row < other.row + other.tile.rows;
       const add = tiles.slice(0, i).some(overlaps);
       const fours = Math.ceil(tile.rows / 4);
-      const [units, chunk] = tile.kind === 'q4' ? [tile.rows, chunkOf(tile.rows / 8)] : [fours, chunkOf(fours)];
-      const common = [tile.at, units, tile.cols / 32, record, col / 32, y + 4 * row, 4 * yRows, Number(add)];
-      const tail = [chunk, Number(single)];
+      const common = [tile.at, fours, tile.cols / 32, record, col / 32, y + 4 * row, 4 * yRows, Number(add)];
+      const tail = [chunkOf(fours / 2), Number(single), scratch.weights, scratch.weightBytes];
       const code = tile.kind === 'q4' ? CODE.matmulQ4 : tile.kind === 'q8' ? CODE.matmulQ8 : CODE.matmulFloat;
       const op = new Fields(code).set(2, ...common, ...tail);
-      if (tile.kind === 'q8') op.set(12, Number(tile.halves), Number(tile.mins));
-      else if (tile.kind !== 'q4') op.set(12, FLOAT_KIND[tile.kind]);
+      if (tile.kind === 'q8') op.set(14, Number(tile.halves), Number(tile.mins));
+      else if (tile.kind !== 'q4') op.set(16, FLOAT_KIND[tile.kind]);
       // Only a tile that adds to the same rows must wait for this one.
       const next = tiles[i + 1];
       if (

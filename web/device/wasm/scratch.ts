@@ -2,7 +2,10 @@
 import type { WasmMemory } from './memory.ts';
 
 /** A record of activations, as wasm-cpu/assembly/layout.ts has it. */
-const RECORD_BYTES = 24;
+const RECORD_BYTES = 28;
+/** Positions in a panel of activations, and bytes of a panel of weights: 8 rows of f32 by 2 blocks of 32 columns. */
+const PANEL = 4;
+const WEIGHT_PANEL_BYTES = 4 * 8 * 64;
 /** Positions that attention takes together at least, and chunks of a row at most: parts of rows take memory. */
 const LEAST_CHUNK = 512;
 const MOST_CHUNKS = 16;
@@ -21,10 +24,11 @@ export interface ScratchSize {
   threads: number;
 }
 
-/** Room for quantized activations of up to `capacity` values a position. */
+/** Room for activations of up to a number of values a position: f32 of all positions, 24-bit integers of one. */
 interface ActivationBuffer {
-  xs: number;
-  hl: number;
+  hml: number;
+  hi: number;
+  lo: number;
   scale: number;
   sum: number;
   f32: number;
@@ -49,6 +53,9 @@ export interface Scratch {
   /** Attention scores, one run of `scoreBytes` a thread. */
   scores: number;
   scoreBytes: number;
+  /** Weights unpacked for a product with several positions, one panel of `weightBytes` a thread. */
+  weights: number;
+  weightBytes: number;
   normed: ActivationBuffer;
   attended: ActivationBuffer;
   inner: ActivationBuffer;
@@ -67,11 +74,12 @@ export function createScratch(memory: WasmMemory, size: ScratchSize): Scratch {
   };
   const floats = (perPosition: number) => allocate(4 * batch * perPosition);
   const activations = (capacity: number): ActivationBuffer => ({
-    xs: allocate(2 * batch * capacity),
-    hl: allocate(2 * batch * capacity),
-    scale: allocate((4 * batch * capacity) / 32),
-    sum: allocate((4 * batch * capacity) / 32),
-    f32: floats(capacity),
+    hml: allocate(3 * capacity),
+    hi: allocate(2 * capacity),
+    lo: allocate(2 * capacity),
+    scale: allocate((4 * capacity) / 32),
+    sum: allocate((4 * capacity) / 32),
+    f32: allocate(4 * Math.ceil(batch / PANEL) * PANEL * capacity),
   });
   // By the context alone: results must not depend on threads.
   const chunk = Math.max(LEAST_CHUNK, Math.ceil(size.context / MOST_CHUNKS / 16) * 16);
@@ -93,15 +101,18 @@ export function createScratch(memory: WasmMemory, size: ScratchSize): Scratch {
     chunk,
     scores: allocate(scoreBytes * size.threads),
     scoreBytes,
+    weights: allocate(WEIGHT_PANEL_BYTES * size.threads),
+    weightBytes: WEIGHT_PANEL_BYTES,
     normed: activations(dim),
     attended: activations(size.heads * headDim),
     inner: activations(size.ffn),
     record(buffer, n) {
-      const key = `${buffer.xs}/${n}`;
+      const key = `${buffer.f32}/${n}`;
       const known = records.get(key);
       if (known !== undefined) return known;
       const at = allocate(RECORD_BYTES);
-      memory.u32().set([buffer.xs, buffer.hl, buffer.scale, buffer.sum, buffer.f32, n], at >> 2);
+      const { hml, hi, lo, scale, sum, f32 } = buffer;
+      memory.u32().set([hml, hi, lo, scale, sum, f32, n], at >> 2);
       records.set(key, at);
       return at;
     },
