@@ -15,7 +15,15 @@ const FIREFOX_PREFERENCES = {
  * Played by one engine alone, since what they test is ours and not the engine's, and the whole must stay within half an
  * hour on two cores. Engines are mixed, and Firefox is the host, in mesh.spec.ts and mesh-links.spec.ts.
  */
-const CHROMIUM_ONLY = [/contribute-page/, /mesh-panel/, /mesh-loss/, /mesh-shards/, /mesh-webkit/, /migration/];
+const CHROMIUM_ONLY = [
+  /acceptance\.spec/,
+  /contribute-page/,
+  /mesh-panel/,
+  /mesh-loss/,
+  /mesh-shards/,
+  /mesh-webkit/,
+  /migration/,
+];
 
 /** Emulation that WebDriver BiDi, by which a system Firefox is driven, does not know. */
 const NO_MEDIA_EMULATION = { colorScheme: null, reducedMotion: null, forcedColors: null, contrast: null } as const;

@@ -49,20 +49,26 @@ const OPS = ['set_plan', 'set_pp_migration', 'status', 'perf', 'ping', 'clear', 
 type Command = (typeof OPS)[number];
 
 /** Sends one request to a plan socket and resolves with the answer. Rejects with PlanError. */
-export function send(path: string, request: Json): Promise<Json> {
+export async function send(path: string, request: Json): Promise<Json> {
+  const answer = await sendLine(path, JSON.stringify(request));
+  try {
+    return JSON.parse(answer) as Json;
+  } catch {
+    throw new PlanError(`${path} did not answer with JSON. Is it EdgeVisor's plan socket?`);
+  }
+}
+
+/** As `send`, with the line and the answer as they are. */
+export function sendLine(path: string, line: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
-    const socket = connect(path, () => socket.write(`${JSON.stringify(request)}\n`));
+    const socket = connect(path, () => socket.write(`${line}\n`));
     socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error(`no answer for ${TIMEOUT_MS / 1000} s`)));
     socket.on('data', (chunk: Buffer) => chunks.push(chunk));
     socket.once('error', (error: NodeJS.ErrnoException) => reject(new PlanError(explain(path, error))));
     socket.once('end', () => {
       socket.end();
-      try {
-        resolve(JSON.parse(Buffer.concat(chunks).toString()) as Json);
-      } catch {
-        reject(new PlanError(`${path} did not answer with JSON. Is it EdgeVisor's plan socket?`));
-      }
+      resolve(Buffer.concat(chunks).toString().trimEnd());
     });
   });
 }

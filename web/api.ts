@@ -150,6 +150,8 @@ export interface DeviceStatus {
   state: 'joining' | 'loading' | 'ready' | 'computing' | 'paused' | 'lost' | 'gone';
   browser: string;
   backend: string;
+  /** What computes, in words: `WebGPU, SwiftShader (software)`. Absent until the device has said it. */
+  description?: string;
   threads: number;
   /** Measured matrix-vector speed, 1e9 multiply-accumulates a second. */
   gmacs: number;

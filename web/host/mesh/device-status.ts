@@ -67,6 +67,7 @@ function statusOf(
     state,
     browser: self ? browser : (entry?.browser ?? ''),
     backend: about?.backend ?? (self ? (session?.info.backend ?? '') : ''),
+    ...(about && { description: about.description }),
     threads: about?.threads ?? 0,
     gmacs: about?.gmacs ?? 0,
     readbackMs: about?.readbackMs ?? 0,
