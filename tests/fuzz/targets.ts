@@ -15,6 +15,10 @@ export const TARGETS: Readonly<Record<string, TargetEntry>> = {
     about: 'headers of GGUF files, damaged and made up',
     memoryMb: 256,
   },
+  'distributed-llama': {
+    about: 'models and tokenizers of distributed-llama, damaged and made up, and texts to cut',
+    memoryMb: 256,
+  },
   tokenizer: {
     about: 'vocabularies, merges, scores, and texts to cut',
     memoryMb: 256,

@@ -25,29 +25,31 @@ export function tokenizerOf(file: TokenizerFile, vocabSize: number): Tokenizer {
     return made;
   };
 
-  const bytes = (id: number): Uint8Array => {
-    if (id >= vocabSize) throw new ModelError('tokenizer', `There is no token ${id}: the vocabulary has ${vocabSize}.`);
-    const token = tokens[id];
-    return token === undefined || id === bos || ends.has(id) ? new Uint8Array() : token;
+  const written = (id: number): Uint8Array => {
+    if (!(id >= 0 && id < vocabSize)) {
+      throw new ModelError('tokenizer', `There is no token ${id}: the vocabulary has ${vocabSize}.`);
+    }
+    return tokens[id] ?? new Uint8Array();
   };
+  const bytes = (id: number): Uint8Array => (id === bos || ends.has(id) ? new Uint8Array() : written(id));
   return {
     ...{ vocabSize, bos, addBos, endOfTurn: ends, bytes },
     encode(text, { special }) {
       const { textOf, idOf, scoreOf } = vocabulary();
       const symbols = collect(lettersOf(new TextEncoder().encode(text.toWellFormed())), vocabulary(), special);
-      const written = (symbol: string) => symbol.replace(MARKED, (_, id) => textOf(Number(id)));
+      const spell = (symbol: string) => symbol.replace(MARKED, (_, id) => textOf(Number(id)));
       const rank = (left: string, right: string): number | undefined => {
-        const id = idOf(written(left + right));
+        const id = idOf(spell(left + right));
         const score = id === undefined ? Number.NaN : scoreOf(id);
         return score > LEAST_SCORE ? -score : undefined;
       };
       return mergeSymbols(symbols, rank).map((symbol) => {
         const [whole, id] = [...symbol.matchAll(MARKED)][0] ?? [];
-        return whole === symbol ? Number(id) : idOf(written(symbol))!;
+        return whole === symbol ? Number(id) : idOf(spell(symbol))!;
       });
     },
     decode: (ids) => toText(join(ids.map(bytes))),
-    piece: (id) => toText(tokens[id] ?? new Uint8Array()),
+    piece: (id) => toText(written(id)),
   };
 }
 
