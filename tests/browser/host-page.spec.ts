@@ -351,6 +351,15 @@ host.describe('Markdown of a stranger', () => {
     expect(grown).toEqual(whole);
   });
 
+  host('keeps the lines of a poem', async ({ modulePage }) => {
+    const blocks = await modulePage.evaluate(async () => {
+      const path = '/web/components/markdown.ts';
+      const { renderMarkdown } = await import(path);
+      return renderMarkdown('The sea,\nthe sea.');
+    });
+    expect(blocks).toEqual(['<p>The sea,<br>the sea.</p>\n']);
+  });
+
   host('of growing text costs in proportion to its length', async ({ modulePage }) => {
     const cost = (paragraphs: number) =>
       modulePage.evaluate(async (count) => {

@@ -12,6 +12,8 @@ const LINE_BREAK = /^<br\s*\/?>$/i;
 
 const marked = new Marked({
   gfm: true,
+  /** A model ends a line where it means to: the lines of a poem stay lines. */
+  breaks: true,
   renderer: {
     html: ({ text }) => (LINE_BREAK.test(text.trim()) ? '<br>' : escapeHtml(text)),
     image({ href, text }) {

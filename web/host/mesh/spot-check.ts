@@ -20,8 +20,8 @@ import { OWN } from './hub.ts';
 /** Batches after which another layer of another member is looked at. */
 const BATCHES_EACH = 64;
 /**
- * Largest rms difference, as part of the rms sum. Different orders of summation make 1e-5, and where they tip the
- * rounding of an activation, or of a sum on its way as bytes, some 1e-3.
+ * Largest rms difference, as part of the rms sum. Different orders of summation make 1e-6, and where they tip the
+ * rounding of a cached key, or of a sum on its way as bytes, some 1e-3.
  */
 const TOLERANCE = 1e-2;
 
