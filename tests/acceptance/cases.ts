@@ -34,6 +34,8 @@ export interface AcceptanceCase {
   /** Of its record: `01-cpu-single.md`. */
   slug: string;
   title: string;
+  /** What the test does and must find, for the record's reader. */
+  about: string;
   backend: 'wasm' | 'webgpu';
   ratios: string;
   prompt: keyof Form['prompts'];
@@ -92,37 +94,54 @@ const UNEVEN = '2:3:3';
  */
 const TWO_STAGES = '1:1*2';
 
+const ABOUT = {
+  single: 'One tab has the whole model and answers a short question. The other tests are held against such runs.',
+  uneven:
+    'Three tabs compute every layer together, in shares of 2:3:3, and answer a short question. The answer must be the one that a single tab gives.',
+  head: 'Three tabs compute every layer together, in shares of 2:3:3. While the answer streams, one KV head (with its query heads, weights and cache) goes from node 1 to node 2. The answer must be the one that a single tab gives.',
+  layer:
+    'Two tabs compute the first layers together, a third one has the rest. While the answer streams, the border moves by one layer, with its weights and cache. The answer must be the one that a single tab gives.',
+};
+
 export const CASES: readonly AcceptanceCase[] = [
   {
     ...{ number: 1, slug: 'cpu-single', title: 'CPU, one device', backend: 'wasm' },
+    about: ABOUT.single,
     ...{ ratios: '1', prompt: 'P1', steps: 32 },
   },
   {
     ...{ number: 2, slug: 'gpu-single', title: 'GPU, one device', backend: 'webgpu' },
+    about: ABOUT.single,
     ...{ ratios: '1', prompt: 'P1', steps: 32 },
   },
   {
     ...{ number: 3, slug: 'cpu-static', title: 'CPU, unequal static shares', backend: 'wasm' },
+    about: ABOUT.uneven,
     ...{ ratios: UNEVEN, prompt: 'P1', steps: 32 },
   },
   {
     ...{ number: 4, slug: 'gpu-static', title: 'GPU, unequal static shares', backend: 'webgpu' },
+    about: ABOUT.uneven,
     ...{ ratios: UNEVEN, prompt: 'P1', steps: 64 },
   },
   {
     ...{ number: 5, slug: 'cpu-migration', title: 'CPU, a head moves while text flows', backend: 'wasm' },
+    about: ABOUT.head,
     ...{ ratios: UNEVEN, prompt: 'P2', steps: 64, move: moveHead(601) },
   },
   {
     ...{ number: 6, slug: 'gpu-migration', title: 'GPU, a head moves while text flows', backend: 'webgpu' },
+    about: ABOUT.head,
     ...{ ratios: UNEVEN, prompt: 'P2', steps: 96, move: moveHead(501) },
   },
   {
     ...{ number: 7, slug: 'cpu-layer-migration', title: 'CPU, a layer moves while text flows', backend: 'wasm' },
+    about: ABOUT.layer,
     ...{ ratios: TWO_STAGES, prompt: 'P2', steps: 64, move: moveLayer(301) },
   },
   {
     ...{ number: 8, slug: 'gpu-layer-migration', title: 'GPU, a layer moves while text flows', backend: 'webgpu' },
+    about: ABOUT.layer,
     ...{ ratios: TWO_STAGES, prompt: 'P2', steps: 96, move: moveLayer(301) },
   },
 ];

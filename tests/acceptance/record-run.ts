@@ -26,6 +26,9 @@ export function whatRan({ task, addresses, options }: Evidence, command: string)
   ].join('\n');
 }
 
+export const NODES =
+  'A node is a place in the plan, counted over all stages; a device is a tab, by its number in the room (0 is the host page).';
+
 /** Of the plan before the answer, or after it. */
 export function shareTable({ before, after, info }: Evidence, which: 'before' | 'after'): string {
   const shares = sharesOf(which === 'before' ? before : after, info.shape);
@@ -50,6 +53,7 @@ export function move(evidence: Evidence): string[] {
           fence(dialogue(sent)),
         ]
       : []),
+    NODES,
     `Before (epoch ${before.epoch}):`,
     shareTable(evidence, 'before'),
     `After (epoch ${after.epoch}):`,

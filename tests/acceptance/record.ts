@@ -6,7 +6,7 @@ import { type Check, passedAll } from './judge.ts';
 import { cell, facts, fence, rate } from './markdown.ts';
 import type { Evidence } from './play.ts';
 import { devices, tokens } from './record-figures.ts';
-import { answer, dialogue, move, shareTable, whatRan } from './record-run.ts';
+import { answer, dialogue, move, NODES, shareTable, whatRan } from './record-run.ts';
 
 /** Where and when a run took place. */
 export interface Circumstances {
@@ -46,6 +46,7 @@ export function writeRecord(outcome: Outcome, circumstances: Circumstances): str
   const { test, evidence, checks, failure } = outcome;
   const parts = [
     `# ${twoDigits(test.number)} ${test.title}: ${verdict(outcome)}`,
+    test.about,
     `Written by \`npm run acceptance\`, not by hand: [what the tests are, and how they are judged](${circumstances.guide}).`,
     summary(outcome, circumstances),
     '## Checks',
@@ -97,7 +98,7 @@ function sections({ cpu }: Outcome, evidence: Evidence, { command }: Circumstanc
   return [
     '## What was run',
     whatRan(evidence, command),
-    ...(evidence.task.move ? ['## The move', ...move(evidence)] : ['## Shares', shareTable(evidence, 'before')]),
+    ...(evidence.task.move ? ['## The move', ...move(evidence)] : ['## Shares', NODES, shareTable(evidence, 'before')]),
     '## Answer',
     ...answer(evidence, cpu),
     '## Tokens',
