@@ -42,6 +42,11 @@ const letter = fc.constantFrom('a', 'b', ' ', '<', '|', '>', 'é', '語');
 const token = fc.oneof(
   { weight: 4, arbitrary: fc.string({ unit: letter, maxLength: 6 }) },
   { weight: 1, arbitrary: fc.uint8Array({ maxLength: 4 }) },
+  // Long ones, whose beginnings repeat.
+  {
+    weight: 1,
+    arbitrary: fc.tuple(fc.string({ unit: letter, maxLength: 4 }), fc.nat(200)).map(([a, n]) => a.repeat(n)),
+  },
 );
 /** Tokenizers that hang together: any tokens, scores and border between text and special ones. */
 const madeUp = fc

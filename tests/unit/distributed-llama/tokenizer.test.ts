@@ -112,6 +112,12 @@ describe('encoding', () => {
     expect(ids([0, 0, 0, -1e10, -1, -3, 0], 'aba')).toEqual([0, 1, 0]);
   });
 
+  it('does not look for a long token again and again where its beginning repeats', () => {
+    // The original has no token for the letter alone, and gives up; a hostile file must not hold anyone up.
+    const own = tokenizerOf(made(['a'.repeat(1000), 'b', '</s>'], 2), 3);
+    expect(own.encode(`${'a'.repeat(20_100)}b`, plain)).toEqual([...new Array(20).fill(0), 1]);
+  });
+
   it('leaves out bytes that no token begins with, on which the original gives up', () => {
     const own = tokenizerOf(made(['a', 'b', 'xyz', '<s>'], 3), 4);
     expect(own.encode('a?b\u0001xyza xyb xy', plain)).toEqual([0, 1, 2, 0, 1]);

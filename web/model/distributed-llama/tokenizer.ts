@@ -6,6 +6,7 @@
 import { mergeSymbols } from '../tokenizer/merge.ts';
 import { join, toText } from '../tokenizer/text.ts';
 import { ModelError, type Tokenizer } from '../types.ts';
+import { type Prefixes, prefixesOf } from './prefixes.ts';
 import type { TokenizerFile } from './tokenizer-file.ts';
 
 /** A join must score above it to be made. */
@@ -61,35 +62,44 @@ interface Vocabulary {
   scoreOf(id: number): number;
   /** The special token with the lowest id that the text goes on with at a place. */
   specialAt(text: string, at: number): number | undefined;
-  /** Letters of the longest regular token that begins with this letter, 1 where the letter itself is one, 0 for none. */
-  longestFrom(letter: string): number;
+  /** Letters of the shortest regular token that stands at a place; 0 for none, undefined where the text is too short to say. */
+  regularAt(text: string, at: number): number | undefined;
 }
 
 function indexVocabulary({ tokens, scores, bos }: TokenizerFile): Vocabulary {
   const texts = tokens.map(lettersOf);
   const regular = new Map<string, number>();
-  const longest = new Map<string, number>();
-  for (let id = bos - 1; id >= 0; id--) {
-    const text = texts[id]!;
-    regular.set(text, id);
-    if (text !== '') longest.set(text[0]!, Math.max(longest.get(text[0]!) ?? 0, text.length));
-  }
-  /** By their first letter, since most places of a text begin no special token. */
-  const special = new Map<string, number[]>();
-  for (let id = bos; id < texts.length; id++) {
-    const first = texts[id]![0];
-    // One without text would be found everywhere; the original never ends on it.
-    if (first === undefined) continue;
-    const same = special.get(first);
-    if (same) same.push(id);
-    else special.set(first, [id]);
-  }
+  for (let id = bos - 1; id >= 0; id--) regular.set(texts[id]!, id);
+  // One without text would be found everywhere; the original never ends on it.
+  const special = texts.flatMap((text, id) => (id >= bos && text !== '' ? [{ id, text }] : []));
+  const specialPrefixes = prefixesOf(special.map(({ text }) => text));
+  // Most places of a text begin no special token.
+  const firstLetters = new Set(special.map(({ text }) => text[0]!));
+  // Made when first needed: where every byte is a token, never.
+  let regularPrefixes: Prefixes | undefined;
   return {
-    longestFrom: (letter) => (regular.has(letter) ? 1 : (longest.get(letter) ?? 0)),
     textOf: (id) => texts[id]!,
     idOf: (text) => regular.get(text),
     scoreOf: (id) => scores[id]!,
-    specialAt: (text, at) => special.get(text[at]!)?.find((id) => text.startsWith(texts[id]!, at)),
+    specialAt(text, at) {
+      if (!firstLetters.has(text[at]!)) return undefined;
+      let lowest: number | undefined;
+      specialPrefixes.search(text, at, (place) => {
+        lowest = Math.min(lowest ?? Number.POSITIVE_INFINITY, special[place]!.id);
+        return false;
+      });
+      return lowest;
+    },
+    regularAt(text, at) {
+      if (regular.has(text[at]!)) return 1;
+      regularPrefixes ??= prefixesOf(texts.slice(0, bos));
+      let length = 0;
+      const open = regularPrefixes.search(text, at, (place) => {
+        length = texts[place]!.length;
+        return true;
+      });
+      return open ? undefined : length;
+    },
   };
 }
 
@@ -99,32 +109,33 @@ function indexVocabulary({ tokens, scores, bos }: TokenizerFile): Vocabulary {
  */
 function collect(text: string, vocabulary: Vocabulary, special: boolean): string[] {
   const symbols: string[] = [];
+  /** Takes the tokens of some text; gives what is left of it, which may become one with what follows. */
+  const settle = (waiting: string): string => {
+    let at = 0;
+    while (at < waiting.length) {
+      const length = vocabulary.regularAt(waiting, at);
+      if (length === undefined) break;
+      if (length > 0) symbols.push(waiting.slice(at, at + length));
+      at += length || 1;
+    }
+    return waiting.slice(at);
+  };
   let pending = '';
-  const feed = (letter: string): void => {
-    pending += letter;
-    if (vocabulary.idOf(pending) !== undefined) {
-      symbols.push(pending);
-      pending = '';
-    } else if (pending.length >= vocabulary.longestFrom(pending[0]!)) {
-      dropFirst();
-    }
-  };
-  const dropFirst = (): void => {
-    const rest = pending.slice(1);
-    pending = '';
-    for (const letter of rest) feed(letter);
-  };
-  for (let at = 0; at < text.length; ) {
-    const id = special ? vocabulary.specialAt(text, at) : undefined;
+  let from = 0;
+  for (let at = 0; special && at < text.length; ) {
+    const id = vocabulary.specialAt(text, at);
     if (id === undefined) {
-      feed(text[at]!);
       at++;
-    } else {
-      symbols.push(`${MARK}${id}${MARK}`);
-      at += vocabulary.textOf(id).length;
+      continue;
     }
+    pending = settle(pending + text.slice(from, at));
+    symbols.push(`${MARK}${id}${MARK}`);
+    at += vocabulary.textOf(id).length;
+    from = at;
   }
-  while (pending !== '') dropFirst();
+  pending = settle(pending + text.slice(from));
+  // Nothing follows: what its first byte could have begun does not come.
+  while (pending !== '') pending = settle(pending.slice(1));
   return symbols;
 }
 
