@@ -150,7 +150,7 @@ export interface Tokenizer {
   readonly addBos: boolean;
   /** `special`: control tokens written out in the text (`<|im_start|>`) become their ids. Adds no BOS. */
   encode(text: string, options: { special: boolean }): number[];
-  /** Raw bytes of one token, for text that streams; control tokens give none. */
+  /** Raw bytes of one token, for text that streams; control tokens (of a `.t` file: BOS and ends of text) give none. */
   bytes(id: number): Uint8Array;
   /** Whole ids to text; invalid UTF-8 becomes U+FFFD; control tokens are left out. */
   decode(ids: number[]): string;
