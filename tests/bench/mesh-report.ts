@@ -23,6 +23,9 @@ export interface MemberTimes {
   computeMs: number;
   /** In sums: until everyone's part had come. */
   syncMs: number;
+  /** Over all links of the device. */
+  sentBytes: number;
+  receivedBytes: number;
 }
 
 export interface MeshRow {
@@ -52,13 +55,22 @@ export interface MeshResult {
   rows: MeshRow[];
 }
 
-/** Medians of the passes of the last `tokens` tokens, device by device. */
+/** Means over the last `tokens` tokens, device by device: with the token's own mean they add up, which medians would not. */
 export function memberTimes(devices: readonly DevicePasses[], tokens: number): MemberTimes[] {
   return devices.flatMap(({ device, passes }) => {
     const decoded = passes.filter((pass) => pass.tokens === 1).slice(-tokens);
     if (decoded.length === 0) return [];
-    const median = (pick: (pass: DevicePasses['passes'][number]) => number) => summarize(decoded.map(pick)).median;
-    return [{ device, computeMs: median(({ execMs }) => execMs), syncMs: median(({ syncMs }) => syncMs) }];
+    const mean = (pick: (pass: DevicePasses['passes'][number]) => number) =>
+      decoded.reduce((sum, pass) => sum + pick(pass), 0) / decoded.length;
+    return [
+      {
+        device,
+        computeMs: mean(({ execMs }) => execMs),
+        syncMs: mean(({ syncMs }) => syncMs),
+        sentBytes: mean(({ bytesSent }) => bytesSent),
+        receivedBytes: mean(({ bytesReceived }) => bytesReceived),
+      },
+    ];
   });
 }
 
@@ -94,15 +106,17 @@ export function boundOf({ plan, delays, members }: Pick<MeshRow, 'plan' | 'delay
   return { sumMs, rowMs, networkMs: (sums + answers) * sumMs + rows * rowMs, computeMs };
 }
 
-/** Where one device's part of a token's time goes; the four add up to the token's time. */
+/** Where a token's time goes for one device; the four add up to the token's time. */
 export function partsOf(row: MeshRow, { device, computeMs, syncMs }: MemberTimes) {
-  const { sumMs } = boundOf(row);
+  const { sumMs, networkMs } = boundOf(row);
   const stage = row.plan.stages.find(({ members }) => members.some((member) => member.device === device));
   const [from, to] = stage?.layers ?? [0, 0];
-  const sums = stage && stage.members.length > 1 ? 2 * (to - from) : 0;
-  const transferMs = Math.min(syncMs, sums * sumMs);
-  const tokenMs = 1000 / summarize(row.tokensPerSecond).median;
-  return { computeMs, transferMs, othersMs: syncMs - transferMs, restMs: Math.max(0, tokenMs - computeMs - syncMs) };
+  const sumsMs = stage && stage.members.length > 1 ? 2 * (to - from) * sumMs : 0;
+  // What the network takes of the wait in sums, and of the rest: messages of a token come one after another.
+  const inSums = Math.min(syncMs, sumsMs);
+  const outside = Math.max(0, 1000 / summarize(row.tokensPerSecond).median - computeMs - syncMs);
+  const between = Math.min(outside, networkMs - sumsMs);
+  return { computeMs, transferMs: inSums + between, othersMs: syncMs - inSums, restMs: outside - between };
 }
 
 export function renderMesh(result: MeshResult): string {
@@ -112,7 +126,7 @@ export function renderMesh(result: MeshResult): string {
     `${model}, WASM, one thread a tab, wire ${wire}, decode of ${decodeTokens} tokens, ${rounds} ${rounds === 1 ? 'round' : 'rounds'}; medians.`,
     speedTable(result),
     boundTable(result),
-    'Where a token’s time goes on each device, in ms:',
+    'Where a token’s time goes on each device, in ms, and its bytes over all links, in kB:',
     deviceTable(result),
   ].join('\n\n');
 }
@@ -163,7 +177,7 @@ function boundTable({ rows }: MeshResult): string {
 
 function deviceTable({ rows }: MeshResult): string {
   return table(
-    ['layout, delay', 'device', 'computing', 'transfer', 'waiting for members', 'not its turn'],
+    ['layout, delay', 'device', 'computing', 'transfer', 'waiting for members', 'not its turn', 'sent', 'received'],
     rows.flatMap((row) =>
       row.members.map((member) => {
         const { computeMs, transferMs, othersMs, restMs } = partsOf(row, member);
@@ -171,6 +185,7 @@ function deviceTable({ rows }: MeshResult): string {
           titleOf(row),
           String(member.device),
           ...[computeMs, transferMs, othersMs, restMs].map((ms) => ms.toFixed(2)),
+          ...[member.sentBytes, member.receivedBytes].map((bytes) => (bytes / 1000).toFixed(1)),
         ];
       }),
     ),

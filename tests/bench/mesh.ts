@@ -153,6 +153,12 @@ function medians(rounds: MemberTimes[][]): MemberTimes[] {
   return devices.map((device) => {
     const own = rounds.flat().filter((one) => one.device === device);
     const median = (pick: (one: MemberTimes) => number) => summarize(own.map(pick)).median;
-    return { device, computeMs: median(({ computeMs }) => computeMs), syncMs: median(({ syncMs }) => syncMs) };
+    return {
+      device,
+      computeMs: median(({ computeMs }) => computeMs),
+      syncMs: median(({ syncMs }) => syncMs),
+      sentBytes: median(({ sentBytes }) => sentBytes),
+      receivedBytes: median(({ receivedBytes }) => receivedBytes),
+    };
   });
 }
