@@ -48,12 +48,12 @@ export function pageOptions(search: string, warn: (text: string) => void): PageO
   const query = new URLSearchParams(search);
   const backend = query.get('backend');
   const known = backend === 'auto' || backend === 'wasm' || backend === 'webgpu';
-  if (backend && !known) warn(`?backend=${backend} is not known: use auto, wasm or webgpu.`);
+  if (backend && !known) warn(`?backend=${shown(backend)} is not known: use auto, wasm or webgpu.`);
   const threads = positive(query, 'threads', warn);
   const context = positive(query, 'context', warn);
   const memory = positive(query, 'memory', warn);
   const wire = query.get('wire');
-  if (wire && !isNumberType(wire)) warn(`?wire=${wire} is not known: use ${NUMBER_TYPES.join(', ')}.`);
+  if (wire && !isNumberType(wire)) warn(`?wire=${shown(wire)} is not known: use ${NUMBER_TYPES.join(', ')}.`);
   return {
     ...(known ? { backend } : {}),
     ...(threads ? { threads } : {}),
@@ -68,6 +68,10 @@ export function pageOptions(search: string, warn: (text: string) => void): PageO
   };
 }
 
+/** Of a value that means nothing: links may be of any length. */
+const MAX_SHOWN = 80;
+const shown = (text: string): string => (text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text);
+
 const isNumberType = (text: string | null): text is NumberType => NUMBER_TYPES.some((type) => type === text);
 
 function texts(query: URLSearchParams): Pick<PageOptions, 'model' | 'ratios' | 'name'> {
@@ -80,7 +84,7 @@ function positive(query: URLSearchParams, name: string, warn: (text: string) => 
   if (text === null) return undefined;
   const value = Number(text);
   if (Number.isSafeInteger(value) && value > 0) return value;
-  warn(`?${name}=${text} is not a whole number above 0.`);
+  warn(`?${name}=${shown(text)} is not a whole number above 0.`);
   return undefined;
 }
 
@@ -95,7 +99,7 @@ function emulation(list: string, warn: (text: string) => void): Emulation {
     else if (name === 'slow' && number >= 1) result.slowdown = number;
     else if (name === 'delay' && number >= 0) result.delayMs = number;
     else if (name === 'nortc') result.noRtc = true;
-    else warn(`?emulate=${item} is not known.`);
+    else warn(`?emulate=${shown(item)} is not known.`);
   }
   return result;
 }
