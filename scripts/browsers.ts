@@ -54,3 +54,21 @@ export function findBrowser(name: BrowserName): FoundBrowser | undefined {
   const own = { chromium, firefox }[name].executablePath();
   return existsSync(own) ? { path: own, own: true } : undefined;
 }
+
+/** WebKitGTK, which its own driver controls, and the display that it needs. */
+export interface FoundWebKit {
+  driver: string;
+  display: string;
+  browser: string;
+}
+
+const WEBKIT_FOLDERS = ['webkit2gtk-4.1', 'webkit2gtk-4.0', 'webkitgtk-6.0'].flatMap((version) =>
+  ['x86_64', 'aarch64'].map((machine) => `/usr/lib/${machine}-linux-gnu/${version}`),
+);
+
+/** Finds what Debian's packages webkit2gtk-driver and xvfb install; undefined where a part is missing. */
+export function findWebKit(): FoundWebKit | undefined {
+  const [driver, display] = ['/usr/bin/WebKitWebDriver', '/usr/bin/xvfb-run'];
+  const browser = WEBKIT_FOLDERS.map((folder) => join(folder, 'MiniBrowser')).find((path) => existsSync(path));
+  return browser && existsSync(driver) && existsSync(display) ? { driver, display, browser } : undefined;
+}

@@ -34,21 +34,54 @@ interface VitestReport {
 export async function readPlaywright(path: string): Promise<Tally> {
   const report: PlaywrightReport = JSON.parse(await readFile(path, 'utf8'));
   const tally: Tally = { passed: 0, failed: report.errors.length, skipped: [] };
-  const specs = report.suites.flatMap(specsOf);
-  for (const { title, tests } of specs)
-    for (const { status, projectName, annotations } of tests)
-      if (status === 'expected' || status === 'flaky') tally.passed++;
-      else if (status === 'unexpected') tally.failed++;
+  for (const { title, tests } of report.suites.flatMap(specsOf))
+    for (const test of tests)
+      if (test.status === 'expected' || test.status === 'flaky') tally.passed++;
+      else if (test.status === 'unexpected') tally.failed++;
       else {
-        const why = annotations.find(({ type }) => type === 'skip' || type === 'fixme')?.description;
-        tally.skipped.push({ title: `[${projectName}] ${title}`, ...(why !== undefined && { why }) });
+        const why = whySkipped(test);
+        tally.skipped.push({ title: `[${test.projectName}] ${title}`, ...(why !== undefined && { why }) });
       }
   return tally;
 }
 
+/** How a test went in an engine: `passed`, `failed`, `flaky` (passed when tried again), `skipped`. */
+export interface EngineResult {
+  outcome: 'passed' | 'failed' | 'flaky' | 'skipped';
+  why?: string;
+}
+
+const OUTCOMES: Record<string, EngineResult['outcome']> = { expected: 'passed', unexpected: 'failed', flaky: 'flaky' };
+
+/** How the tests of a file went in each engine, by title, in the file's order. */
+export async function readByEngine(path: string, file: RegExp): Promise<Map<string, Map<string, EngineResult>>> {
+  const report: PlaywrightReport = JSON.parse(await readFile(path, 'utf8'));
+  const results = new Map<string, Map<string, EngineResult>>();
+  for (const spec of report.suites.flatMap(specsOf).filter((one) => file.test(one.file))) {
+    const row = results.get(spec.title) ?? new Map<string, EngineResult>();
+    results.set(spec.title, row);
+    for (const test of spec.tests) {
+      const why = whySkipped(test);
+      row.set(test.projectName, { outcome: OUTCOMES[test.status] ?? 'skipped', ...(why !== undefined && { why }) });
+    }
+  }
+  return results;
+}
+
+const whySkipped = ({ annotations }: PlaywrightTest): string | undefined =>
+  annotations.find(({ type }) => type === 'skip' || type === 'fixme')?.description;
+
+interface PlaywrightTest {
+  status: string;
+  projectName: string;
+  annotations: { type: string; description?: string }[];
+}
+
 interface PlaywrightSpec {
   title: string;
-  tests: { status: string; projectName: string; annotations: { type: string; description?: string }[] }[];
+  /** Relative to the tests' directory. */
+  file: string;
+  tests: PlaywrightTest[];
 }
 
 interface PlaywrightSuite {

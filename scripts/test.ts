@@ -10,8 +10,10 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { DEFAULT_MODELS_DIR } from '../signaling-server/options.ts';
 import { audit } from './audit.ts';
+import { findWebKit } from './browsers.ts';
 import { ensureKernels, ensurePages } from './build.ts';
 import { ensureModel } from './default-model.ts';
+import { engineTable } from './engine-table.ts';
 import { ensureBrowsers } from './install-browsers.ts';
 import { RunError, run } from './run.ts';
 import { readPlaywright, readVitest, type SkippedTest, type Tally } from './test-results.ts';
@@ -63,8 +65,14 @@ async function runPlaywright(report: string): Promise<void> {
   for (const name of ['chromium', 'firefox'] as const)
     if (!browsers.includes(name))
       total.skipped.push({ title: `All tests in ${name}`, why: 'this browser is not on the machine' });
+  if (!findWebKit())
+    total.skipped.push({
+      title: 'All tests in webkit',
+      why: 'packages webkit2gtk-driver and xvfb are not on the machine',
+    });
   const env = { ...process.env, PLAYWRIGHT_JSON_OUTPUT_FILE: report };
   await runTests(() => run('npx', ['playwright', 'test', '--reporter=list,json'], { env }), report, readPlaywright);
+  say(`\nThe same cases in every engine:\n${(await engineTable(report)).join('\n')}`);
 }
 
 /** Runs a test runner and adds up its tests. One that ends with a failure that no test accounts for has crashed. */

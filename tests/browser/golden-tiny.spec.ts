@@ -6,6 +6,7 @@ import { rms, tinyModels } from '../support/golden.ts';
 import {
   AGREEMENT,
   BACKENDS,
+  type Backend,
   expectAgreement,
   freeRunning,
   loadOn,
@@ -25,14 +26,14 @@ const kindOf = ({ name }: TinyModel): string => name.slice(0, name.indexOf('.'))
 const all = tinyModels();
 
 /**
- * Firefox plays a GPU on the processor at a tenth of Chromium's speed: one model a device layout must do there, since WASM
- * is bit-equal everywhere and the sources of shaders are the same. ALL_MODELS=1 judges all of them.
+ * A GPU played by the processor compiles shaders for seconds, and they are the same for all tensor types of a layout of the
+ * device: one model of each must do on WebGPU, and in Firefox, which is slower, on WASM too, since that has the same bits
+ * everywhere. ALL_MODELS=1 judges all of them on both.
  */
 const ONE_A_LAYOUT = ['tiny-llama.F16', 'tiny-llama.Q4_0', 'tiny-llama.Q6_K', 'tiny-qwen2.Q8_0', 'tiny-qwen3.Q4_0'];
-const judgedIn = (browserName: string, models: TinyModel[]): TinyModel[] =>
-  browserName !== 'firefox' || process.env.ALL_MODELS
-    ? models
-    : models.filter(({ name }) => ONE_A_LAYOUT.includes(name));
+const MIXED = ['tiny-llama.Q5_K_M', 'tiny-llama-wide.Q4_K_M'];
+const onWebGpu = ({ name }: TinyModel, browserName: string): boolean =>
+  Boolean(process.env.ALL_MODELS) || ONE_A_LAYOUT.includes(name) || (browserName !== 'firefox' && MIXED.includes(name));
 
 for (const kind of new Set(all.map(kindOf))) {
   const models = all.filter((model) => kindOf(model) === kind);
@@ -41,23 +42,23 @@ for (const kind of new Set(all.map(kindOf))) {
     server,
     browserName,
   }) => {
-    const judged = judgedIn(browserName, models);
+    const judged = models.filter((model) => browserName !== 'firefox' || onWebGpu(model, browserName));
     test.skip(judged.length === 0, 'another kind has its layouts');
     await openHost(page, server);
     for (const model of judged) {
       await test.step(model.name, async () => {
         const served = join(server.models, `${model.name}.gguf`);
         if (!existsSync(served)) copyFileSync(model.gguf, served);
-        await judgeModel(page, model);
+        await judgeModel(page, model, onWebGpu(model, browserName) ? BACKENDS : ['wasm']);
       });
     }
   });
 }
 
-async function judgeModel(page: Page, { name, gguf, golden }: TinyModel): Promise<void> {
+async function judgeModel(page: Page, { name, gguf, golden }: TinyModel, backends: readonly Backend[]): Promise<void> {
   const reference = await nodeReference(gguf);
   const onWasm: number[][] = [];
-  for (const backend of BACKENDS) {
+  for (const backend of backends) {
     await loadOn(page, backend, name);
     for (const [i, item] of golden.cases.entries()) {
       const { first, topError } = await teacherForced(page, item);

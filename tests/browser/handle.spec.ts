@@ -5,7 +5,7 @@ import type { Page } from '@playwright/test';
 import type { GenerateOptions, LoadInfo, LoadOptions, LogEvent } from '../../web/api.ts';
 import { readGolden } from '../support/golden.ts';
 import { repoPath } from '../support/node-model.ts';
-import { DEFAULT_MODEL, expect, hasDefaultModel, openHost, test } from './support/test.ts';
+import { DEFAULT_MODEL, expect, hasDefaultModel, ONE_ENGINE, openHost, test } from './support/test.ts';
 
 const TINY = 'tiny-llama.Q4_0';
 const tiny = readGolden(repoPath(`tests/fixtures/${TINY}.json`)).cases.find(({ name }) => name === 'ids7')!;
@@ -186,7 +186,7 @@ test.describe('with a small model', () => {
     expect(loaded.after).toEqual([]);
   });
 
-  test('comes in several picked files, and a missing one is named', async ({ page, server }) => {
+  test('comes in several picked files, and a missing one is named', { tag: ONE_ENGINE }, async ({ page, server }) => {
     await openHost(page, server, 'backend=wasm');
     const failed = await page.evaluate(() => {
       const part = (number: number) => new File(['x'], `m-0000${number}-of-00003.gguf`);
@@ -198,21 +198,9 @@ test.describe('with a small model', () => {
     });
   });
 
-  test("takes conditions from the page's address", async ({ page, server }) => {
-    await openHost(page, server, 'backend=webgpu&emulate=nowebgpu');
-    expect(await failedLoad(page, { model: TINY })).toMatchObject({
-      code: 'no-adapter',
-      message: expect.stringContaining('wasm'),
-    });
-    await openHost(page, server, 'emulate=nowebgpu,slow:2');
-    const info = await load(page, { model: TINY });
-    expect(info.backend).toBe('wasm');
-    expect(info.notes.join()).toMatch(/WebGPU/);
-    await openHost(page, server, 'emulate=memory:1');
+  test('that needs more memory than the page may use is refused', { tag: ONE_ENGINE }, async ({ page, server }) => {
+    await openHost(page, server, 'backend=wasm&emulate=memory:1');
     expect(await failedLoad(page, { model: TINY })).toMatchObject({ code: 'memory' });
-    await openHost(page, server, 'backend=webgpu&emulate=limits:default');
-    expect(await load(page, { model: TINY })).toMatchObject({ backend: 'webgpu' });
-    expect((await generate(page, { ids: tiny.ids, maxTokens: 20 })).ids).toEqual(tinyGreedy);
   });
 });
 
@@ -269,21 +257,6 @@ test.describe('bad input', () => {
     await load(page, { model: TINY });
     expect((await generate(page, { ids: tiny.ids, maxTokens: 20 })).ids).toEqual(tinyGreedy);
     expect(resets).toBeGreaterThan(0);
-  });
-
-  test('of the page: without SharedArrayBuffer one thread computes', async ({ page, server }) => {
-    await page.route('**/*', async (route) => {
-      const response = await route.fetch();
-      const headers = response.headers();
-      delete headers['cross-origin-opener-policy'];
-      delete headers['cross-origin-embedder-policy'];
-      await route.fulfill({ response, headers });
-    });
-    await openHost(page, server, 'backend=wasm&threads=4');
-    expect(await page.evaluate(() => crossOriginIsolated)).toBe(false);
-    expect(await load(page, { model: TINY })).toMatchObject({ threads: 1 });
-    expect((await generate(page, { ids: tiny.ids, maxTokens: 20 })).ids).toEqual(tinyGreedy);
-    await page.unrouteAll({ behavior: 'ignoreErrors' });
   });
 });
 

@@ -1,7 +1,7 @@
 import type { Page } from '@playwright/test';
 import type { FakeOptions } from './pages/fake-handle.ts';
 import { namelessControls } from './support/page-checks.ts';
-import { DEFAULT_MODEL, expect, hasDefaultModel, openHost, test } from './support/test.ts';
+import { DEFAULT_MODEL, expect, hasDefaultModel, ONE_ENGINE, openHost, test } from './support/test.ts';
 
 /** The host page on Vite's server, with the fake of `pages/fake-handle.ts` in the place of the engine. */
 class HostPage {
@@ -68,31 +68,38 @@ const host = test.extend<{ host: HostPage }>({
 
 const slow: FakeOptions = { answer: 'word '.repeat(2000), tokenMs: 20 };
 
-host.describe('choosing a model', () => {
-  host('lists the server’s models, says why one cannot run, and shows the progress of a load', async ({ host }) => {
-    await host.fake({
-      holdLoadAt: 0,
-      models: [
-        { name: 'good', bytes: 98_362_432, supported: true },
-        { name: 'bad', bytes: 26e9, supported: false, why: 'mixtures of experts are not supported.' },
-      ],
-    });
-    await host.open();
-    const { page } = host;
-    await expect(page.getByText('26.0 GB')).toBeVisible();
-    await expect(page.getByText('Cannot be run: mixtures of experts are not supported.')).toBeVisible();
-    await expect(page.getByRole('button', { name: 'Load bad' })).toHaveCount(0);
-    await page.getByRole('button', { name: 'Load good' }).click();
-    await expect(page.getByText('Reading what kind of model this is.')).toBeVisible();
-    await host.change({ holdLoadAt: 4 });
-    await expect(page.getByText(/39\.3 MB of 98\.4 MB · 40 %/)).toBeVisible();
-    await expect(page.getByRole('progressbar', { name: 'Loading good' })).toBeVisible();
-    await host.change({});
-    await expect(host.message).toBeFocused();
-    await expect(page.getByRole('button', { name: /^good/ })).toContainText('WASM, 2 threads');
-  });
+/** What our components do with what a fake engine tells them is the same in every browser. */
+const ONCE = { tag: ONE_ENGINE };
 
-  host('the address loads a model at once, with backend, threads and context', async ({ host }) => {
+host.describe('choosing a model', () => {
+  host(
+    'lists the server’s models, says why one cannot run, and shows the progress of a load',
+    ONCE,
+    async ({ host }) => {
+      await host.fake({
+        holdLoadAt: 0,
+        models: [
+          { name: 'good', bytes: 98_362_432, supported: true },
+          { name: 'bad', bytes: 26e9, supported: false, why: 'mixtures of experts are not supported.' },
+        ],
+      });
+      await host.open();
+      const { page } = host;
+      await expect(page.getByText('26.0 GB')).toBeVisible();
+      await expect(page.getByText('Cannot be run: mixtures of experts are not supported.')).toBeVisible();
+      await expect(page.getByRole('button', { name: 'Load bad' })).toHaveCount(0);
+      await page.getByRole('button', { name: 'Load good' }).click();
+      await expect(page.getByText('Reading what kind of model this is.')).toBeVisible();
+      await host.change({ holdLoadAt: 4 });
+      await expect(page.getByText(/39\.3 MB of 98\.4 MB · 40 %/)).toBeVisible();
+      await expect(page.getByRole('progressbar', { name: 'Loading good' })).toBeVisible();
+      await host.change({});
+      await expect(host.message).toBeFocused();
+      await expect(page.getByRole('button', { name: /^good/ })).toContainText('WASM, 2 threads');
+    },
+  );
+
+  host('the address loads a model at once, with backend, threads and context', ONCE, async ({ host }) => {
     await host.open('?model=SmolLM2-135M-Instruct.Q4_1&backend=webgpu&threads=1&context=256');
     await expect(host.message).toBeVisible();
     expect(await host.page.evaluate(() => window.fakeCalls.loads)).toEqual([
@@ -111,7 +118,7 @@ host.describe('choosing a model', () => {
     await expect(first).toContainText('b');
   });
 
-  host('takes an address, and says what is wrong with another', async ({ host }) => {
+  host('takes an address, and says what is wrong with another', ONCE, async ({ host }) => {
     await host.open();
     const { page } = host;
     const address = page.getByRole('textbox', { name: 'From an address' });
@@ -152,7 +159,7 @@ host.describe('choosing a model', () => {
     expect(await host.page.evaluate(() => window.fakeCalls.loads.map(({ model }) => model))).toEqual(['dropped.gguf']);
   });
 
-  host('a load that fails says why and can be tried again', async ({ host }) => {
+  host('a load that fails says why and can be tried again', ONCE, async ({ host }) => {
     const message = 'The file ends after 12 bytes. Download it again.';
     await host.fake({ failLoad: { code: 'truncated', message } });
     await host.open();
@@ -166,7 +173,7 @@ host.describe('choosing a model', () => {
     await expect(host.message).toBeVisible();
   });
 
-  host('a load can be cancelled', async ({ host }) => {
+  host('a load can be cancelled', ONCE, async ({ host }) => {
     await host.fake({ holdLoadAt: 4 });
     await host.open('?model=SmolLM2-135M-Instruct.Q4_1');
     await host.page.getByRole('button', { name: 'Cancel' }).click();
@@ -174,7 +181,7 @@ host.describe('choosing a model', () => {
     await expect(host.page.getByRole('button', { name: 'Load SmolLM2' })).toBeEnabled();
   });
 
-  host('a server that does not answer is named, with a way to try again', async ({ host }) => {
+  host('a server that does not answer is named, with a way to try again', ONCE, async ({ host }) => {
     await host.fake({ failModels: 'The server did not answer.' });
     await host.open();
     await expect(host.page.getByText('The server did not answer.')).toBeVisible();
@@ -184,7 +191,7 @@ host.describe('choosing a model', () => {
   });
 });
 
-host.describe('a chat', () => {
+host.describe('a chat', ONCE, () => {
   host('streams, and leaves finished blocks alone', async ({ host }) => {
     await host.fake({ answer: `**First** block.\n\n${'word '.repeat(60)}\n\nLast block.`, holdAnswerAt: 30 });
     await host.openReady();
@@ -513,7 +520,7 @@ host.describe('keyboard and screen reader', () => {
   });
 });
 
-host.describe('this device', () => {
+host.describe('this device', ONCE, () => {
   host('shows what runs, notes, memory and speed; stored models can be deleted', async ({ host }) => {
     await host.fake({ notes: ['The context was capped to 2048 tokens, because memory allows no more.'] });
     await host.openReady();

@@ -2,9 +2,10 @@
 import type { ContributeStatus } from '../../web/api.ts';
 import { readGolden } from '../support/golden.ts';
 import { repoPath } from '../support/node-model.ts';
+import { hasBrowser } from './mesh/browsers.ts';
 import { greedy, type MeshPages, openMesh, statusOf } from './support/mesh-pages.ts';
 import { expect, test } from './support/test.ts';
-import { hasWebKit, openWebKit, type WebKitPage } from './support/webkit.ts';
+import { openWebKit, type WebKitPage } from './support/webkit.ts';
 
 const TINY = 'tiny-llama.Q4_0';
 const tiny = readGolden(repoPath(`tests/fixtures/${TINY}.json`)).cases.find(({ name }) => name === 'ids33')!;
@@ -18,9 +19,8 @@ test.afterEach(async () => {
   [webkit, mesh] = [undefined, undefined];
 });
 
-test('WebKitGTK computes its share over the relay, beside Chromium', async ({ browser, browserName, server }) => {
-  test.skip(browserName !== 'chromium', 'once, with Chromium as the host');
-  test.skip(!hasWebKit(), 'there is no WebKitGTK here: apt-get install webkit2gtk-driver xvfb');
+test('WebKitGTK computes its share over the relay, beside Chromium', async ({ browser, server }) => {
+  test.skip(!hasBrowser('chromium'), 'there is no Chromium here, which would be the host');
   mesh = await openMesh(browser, server, { devices: [{ query: 'threads=1&backend=wasm' }] });
   const { host, secret } = mesh;
   webkit = await openWebKit(`${server.url}/?threads=1&backend=wasm&name=WebKit#room=${secret}`);

@@ -23,168 +23,147 @@ const load = (pages: MeshPages, model: string, ratios?: string) =>
     ...(ratios && { ratios }),
   });
 
-test('three pages share a small model 2:3:3, then in stages, then one has it all', async ({ browser, server }) => {
+const answer = (pages: MeshPages) => greedy(pages.host, tiny.ids, TOKENS).then(({ ids }) => ids);
+const expected = tiny.greedy.slice(0, TOKENS);
+const links = async (pages: MeshPages) =>
+  (await pages.host.evaluate(() => window.edgevisor.status())).devices.map(({ link }) => link);
+const relayed = async (url: string): Promise<number> => (await (await fetch(`${url}/stats`)).json()).relay.bytes;
+
+test('three pages share a small model 2:3:3 over data channels, then in stages, then one has it all', async ({
+  browser,
+  server,
+}) => {
+  const before = await relayed(server.url);
   mesh = await openMesh(browser, server, {
     devices: [{ query: 'threads=1&backend=wasm' }, { query: 'threads=1&backend=wasm' }],
+    init: collectConnections,
   });
   const { host } = mesh;
   const info = await load(mesh, TINY, '2:3:3');
   expect(info.plan.stages).toHaveLength(1);
   expect(info.plan.stages[0].members.map(({ device }) => device)).toEqual([0, 1, 2]);
-  const text = (await greedy(host, tiny.ids, TOKENS)).ids;
-  expect(text).toEqual(tiny.greedy.slice(0, TOKENS));
+  const start = await channelBytes(host, 'tensors');
+  expect(await answer(mesh)).toEqual(expected);
+  const carried = (await channelBytes(host, 'tensors')) - start;
+  // Two sums a layer to and from two devices, 16 bits a number, for the prompt and the answer.
+  expect(carried).toBeGreaterThan((tiny.ids.length + TOKENS - 1) * 4 * 2 * 2 * 2 * 2 * 256);
+  expect(await links(mesh)).toEqual(['self', 'webrtc', 'webrtc']);
   for (const ratios of ['1@1*1:1', '1@1*1@1*1', '0:1:1', '1']) {
     const { plan } = await host.evaluate((given) => window.edgevisor.setRatios(given), ratios);
     expect(plan.epoch).toBeGreaterThan(info.plan.epoch);
-    expect((await greedy(host, tiny.ids, TOKENS)).ids, ratios).toEqual(text);
+    expect(await answer(mesh), ratios).toEqual(expected);
   }
-  const { devices } = await host.evaluate(() => window.edgevisor.status());
-  expect(devices.map(({ link }) => link)).toEqual(['self', 'webrtc', 'webrtc']);
+  expect(await relayed(server.url)).toBe(before);
 });
 
-test.describe('a small model over unlike devices', () => {
-  const answer = (pages: MeshPages) => greedy(pages.host, tiny.ids, TOKENS).then(({ ids }) => ids);
-  const expected = tiny.greedy.slice(0, TOKENS);
-  const links = async (pages: MeshPages) =>
-    (await pages.host.evaluate(() => window.edgevisor.status())).devices.map(({ link }) => link);
-  const relayed = async (url: string): Promise<number> => (await (await fetch(`${url}/stats`)).json()).relay.bytes;
-
-  test('Chromium and Firefox, WASM and WebGPU', async ({ browser, browserName, server }) => {
-    test.skip(browserName !== 'chromium', 'once, with Chromium as the host');
-    test.skip(!hasBrowser('firefox'), 'there is no Firefox here');
-    mesh = await openMesh(browser, server, {
-      devices: [
-        { query: 'backend=webgpu' },
-        { query: 'threads=1&backend=wasm', browser: 'firefox' },
-        { query: 'threads=1&backend=wasm' },
-      ],
-    });
-    const { host } = mesh;
-    await load(mesh, TINY, '2:3:3:1');
-    expect(await answer(mesh)).toEqual(expected);
-    const { devices } = await host.evaluate(() => window.edgevisor.status());
-    expect(devices.map(({ backend }) => backend)).toEqual(['wasm', 'webgpu', 'wasm', 'wasm']);
-    expect(devices[2].browser).toContain('Firefox');
-    await host.evaluate(() => window.edgevisor.setRatios('1@1*1:1@2*1@1'));
-    expect(await answer(mesh)).toEqual(expected);
+test('a small model over Chromium and Firefox, WASM and WebGPU', async ({ browser, server }) => {
+  test.skip(!hasBrowser('firefox'), 'there is no Firefox here');
+  mesh = await openMesh(browser, server, {
+    devices: [
+      { query: 'backend=webgpu' },
+      { query: 'threads=1&backend=wasm', browser: 'firefox' },
+      { query: 'threads=1&backend=wasm' },
+    ],
   });
+  const { host } = mesh;
+  await load(mesh, TINY, '2:3:3:1');
+  expect(await answer(mesh)).toEqual(expected);
+  const { devices } = await host.evaluate(() => window.edgevisor.status());
+  expect(devices.map(({ backend }) => backend)).toEqual(['wasm', 'webgpu', 'wasm', 'wasm']);
+  expect(devices[2].browser).toContain('Firefox');
+  await host.evaluate(() => window.edgevisor.setRatios('1@1*1:1@2*1@1'));
+  expect(await answer(mesh)).toEqual(expected);
+});
 
-  test('tensors go over data channels wherever there is one', async ({ browser, browserName, server }) => {
-    test.skip(browserName !== 'chromium', 'once: the links have a test of their own in every browser');
-    const before = await relayed(server.url);
-    mesh = await openMesh(browser, server, {
-      devices: [{ query: 'threads=1&backend=wasm' }, { query: 'threads=1&backend=wasm' }],
-      init: collectConnections,
-    });
-    const { host } = mesh;
-    await load(mesh, TINY, '1:1:1');
-    const start = await channelBytes(host, 'tensors');
-    expect(await answer(mesh)).toEqual(expected);
-    const carried = (await channelBytes(host, 'tensors')) - start;
-    // Two sums a layer to and from two devices, 16 bits a number, for the prompt and the answer.
-    expect(carried).toBeGreaterThan((tiny.ids.length + TOKENS - 1) * 4 * 2 * 2 * 2 * 2 * 256);
-    expect(await links(mesh)).toEqual(['self', 'webrtc', 'webrtc']);
-    expect(await relayed(server.url)).toBe(before);
+test('with f32, f16 or q80 on the wire, replicas compared', async ({ browser, server }) => {
+  mesh = await openMesh(browser, server, {
+    devices: [{ query: 'backend=webgpu' }, { query: 'threads=1&backend=wasm' }],
   });
-
-  test('one that has no WebRTC is relayed, the others are not', async ({ browser, browserName, server }) => {
-    test.skip(browserName !== 'chromium', 'once: the relay has a test of its own in every browser');
-    mesh = await openMesh(browser, server, {
-      devices: [{ query: 'threads=1&backend=wasm&emulate=nortc' }, { query: 'threads=1&backend=wasm' }],
-      init: collectConnections,
-    });
-    const { host } = mesh;
+  const { host, secret } = mesh;
+  for (const wire of ['f32', 'f16', 'q80']) {
+    // The devices stay, and know what they measured.
+    await host.goto(`${server.url}/host.html?wire=${wire}&verify=1#room=${secret}`);
+    for (const index of [1, 2]) await mesh.present(index);
     await load(mesh, TINY, '2:3:3');
-    const [channels, relay] = [await channelBytes(host, 'tensors'), await relayed(server.url)];
-    expect(await answer(mesh)).toEqual(expected);
-    expect(await links(mesh)).toEqual(['self', 'relay', 'webrtc']);
-    expect(await channelBytes(host, 'tensors')).toBeGreaterThan(channels);
-    expect(await relayed(server.url)).toBeGreaterThan(relay);
-  });
-
-  for (const wire of ['f32', 'f16', 'q80'] as const) {
-    test(`with ${wire} on the wire, replicas compared`, async ({ browser, browserName, server }) => {
-      test.skip(browserName !== 'chromium', 'once: the types have a test of their own in node');
-      mesh = await openMesh(browser, server, {
-        host: `wire=${wire}&verify=1`,
-        devices: [{ query: 'backend=webgpu' }, { query: 'threads=1&backend=wasm' }],
-      });
-      await load(mesh, TINY, '2:3:3');
-      const text = await answer(mesh);
-      // Bytes flip tokens, as they do in EdgeVisor; how often is held in node.
-      if (wire === 'q80') expect(text).toHaveLength(TOKENS);
-      else expect(text).toEqual(expected);
-    });
+    const text = await answer(mesh);
+    // Bytes flip tokens, as they do in EdgeVisor; how often is held in node.
+    if (wire === 'q80') expect(text).toHaveLength(TOKENS);
+    else expect(text, wire).toEqual(expected);
   }
+});
 
-  test('says of each device what it holds, carries and computes', async ({ browser, server }) => {
-    mesh = await openMesh(browser, server, {
-      devices: [
-        { query: 'threads=1&backend=wasm&memory=700&name=Kitchen' },
-        { query: 'threads=1&backend=wasm&emulate=nortc' },
-      ],
-    });
-    const { host } = mesh;
-    await load(mesh, TINY, '2:1:1');
-    await answer(mesh);
-    const preview = await host.evaluate(() => window.edgevisor.previewRatios('2:1:1'));
-    // Each says how it fares once a second.
-    for (const index of [1, 2])
-      await expect.poll(async () => (await statusOf(host, index))?.tokens).toBe(tiny.ids.length + TOKENS - 1);
-    const { devices } = await host.evaluate(() => window.edgevisor.status());
-    expect(devices.map(({ state }) => state)).toEqual(['ready', 'ready', 'ready']);
-    expect(devices[1]).toMatchObject({
-      name: 'Kitchen',
-      memoryLimit: 700e6,
-      link: 'webrtc',
-      backend: 'wasm',
-      threads: 1,
-    });
-    for (const [index, device] of devices.entries()) {
-      const { weightBytes, kvBytes } = preview.devices[index];
-      expect(device.weightBytes / weightBytes, `weights of device ${index}`).toBeCloseTo(1, 1);
-      expect(device.kvBytes, `KV of device ${index}`).toBe(kvBytes);
-      expect(device.memoryUsed).toBeGreaterThan(device.weightBytes + device.kvBytes);
-      expect(device.gmacs).toBeGreaterThan(0);
-      // Two partial sums a layer to each of the two others, and as many back.
-      const sums = (tiny.ids.length + TOKENS - 1) * 4 * 2 * 2 * 2 * 256;
-      expect(device.bytesSent).toBeGreaterThan(sums);
-      expect(device.bytesReceived).toBeGreaterThan(sums);
-      if (index > 0) expect(device.rttMs).toBeGreaterThan(0);
-    }
+test('one without WebRTC is relayed, the others are not, and each says what it holds, carries and computes', async ({
+  browser,
+  server,
+}) => {
+  mesh = await openMesh(browser, server, {
+    devices: [
+      { query: 'threads=1&backend=wasm&memory=700&name=Kitchen' },
+      { query: 'threads=1&backend=wasm&emulate=nortc' },
+    ],
+    init: collectConnections,
   });
+  const { host } = mesh;
+  await load(mesh, TINY, '2:1:1');
+  const [channels, relay] = [await channelBytes(host, 'tensors'), await relayed(server.url)];
+  expect(await answer(mesh)).toEqual(expected);
+  expect(await links(mesh)).toEqual(['self', 'webrtc', 'relay']);
+  expect(await channelBytes(host, 'tensors')).toBeGreaterThan(channels);
+  expect(await relayed(server.url)).toBeGreaterThan(relay);
+
+  const preview = await host.evaluate(() => window.edgevisor.previewRatios('2:1:1'));
+  // Each says how it fares once a second.
+  for (const index of [1, 2])
+    await expect.poll(async () => (await statusOf(host, index))?.tokens).toBe(tiny.ids.length + TOKENS - 1);
+  const { devices } = await host.evaluate(() => window.edgevisor.status());
+  expect(devices.map(({ state }) => state)).toEqual(['ready', 'ready', 'ready']);
+  expect(devices[1]).toMatchObject({
+    name: 'Kitchen',
+    memoryLimit: 700e6,
+    link: 'webrtc',
+    backend: 'wasm',
+    threads: 1,
+  });
+  for (const [index, device] of devices.entries()) {
+    const { weightBytes, kvBytes } = preview.devices[index];
+    expect(device.weightBytes / weightBytes, `weights of device ${index}`).toBeCloseTo(1, 1);
+    expect(device.kvBytes, `KV of device ${index}`).toBe(kvBytes);
+    expect(device.memoryUsed).toBeGreaterThan(device.weightBytes + device.kvBytes);
+    expect(device.gmacs).toBeGreaterThan(0);
+    // Two partial sums a layer to each of the two others, and as many back.
+    const sums = (tiny.ids.length + TOKENS - 1) * 4 * 2 * 2 * 2 * 256;
+    expect(device.bytesSent).toBeGreaterThan(sums);
+    expect(device.bytesReceived).toBeGreaterThan(sums);
+    if (index > 0) expect(device.rttMs).toBeGreaterThan(0);
+  }
 });
 
 test.describe('the default model', () => {
   test.skip(!hasDefaultModel(), 'models/ lacks the default model: run npm start once');
   const golden = readGolden(repoPath('tests/fixtures/smollm2-135m-instruct.q4_1.json'));
-  const { ids, greedy: expected } = golden.cases.find(({ name }) => name === 'count')!;
+  const { ids, greedy: text } = golden.cases.find(({ name }) => name === 'count')!;
 
-  for (const ratios of ['2:3:3', '1@14*1:1@16']) {
-    test(`shared ${ratios} gives the text of one device`, async ({ browser, server }) => {
-      mesh = await openMesh(browser, server, {
-        devices: [{ query: 'threads=1&backend=wasm' }, { query: 'threads=1&backend=wasm' }],
-      });
-      await load(mesh, DEFAULT_MODEL, ratios);
-      expect((await greedy(mesh.host, ids, 16)).ids).toEqual(expected.slice(0, 16));
-    });
-  }
-
-  test('four devices share three KV heads', async ({ browser, browserName, server }) => {
-    test.skip(browserName !== 'chromium', 'once: four pages take their time');
+  test('gives the text of one device when shared 2:3:3, in stages, and by four that have three KV heads', async ({
+    browser,
+    server,
+  }) => {
     mesh = await openMesh(browser, server, {
       devices: Array.from({ length: 3 }, () => ({ query: 'threads=1&backend=wasm' })),
     });
-    const { plan } = await load(mesh, DEFAULT_MODEL, '1:1:1:1');
+    const { host } = mesh;
+    await load(mesh, DEFAULT_MODEL, '2:3:3');
+    expect((await greedy(host, ids, 16)).ids).toEqual(text.slice(0, 16));
+    await host.evaluate(() => window.edgevisor.setRatios('1@14*1:1@16'));
+    expect((await greedy(host, ids, 16)).ids).toEqual(text.slice(0, 16));
+    const { plan } = await host.evaluate(() => window.edgevisor.setRatios('1:1:1:1'));
     expect(plan.stages[0].members.map(({ qHeads }) => qHeads)).toEqual([[[0, 3]], [[3, 5]], [[5, 7]], [[7, 9]]]);
-    expect((await greedy(mesh.host, ids, 16)).ids).toEqual(expected.slice(0, 16));
+    expect((await greedy(host, ids, 16)).ids).toEqual(text.slice(0, 16));
   });
 
-  test('a processor and a GPU share it', async ({ browser, browserName, server }) => {
-    test.skip(browserName !== 'chromium', 'once: a GPU played by the processor is slow');
+  test('a processor and a GPU share it', async ({ browser, server }) => {
     mesh = await openMesh(browser, server, { devices: [{ query: 'backend=webgpu' }] });
     await load(mesh, DEFAULT_MODEL, '2:1');
-    expect((await greedy(mesh.host, ids, 12)).ids).toEqual(expected.slice(0, 12));
+    expect((await greedy(mesh.host, ids, 12)).ids).toEqual(text.slice(0, 12));
     const { devices } = await mesh.host.evaluate(() => window.edgevisor.status());
     expect(devices.map(({ backend }) => backend)).toEqual(['wasm', 'webgpu']);
   });

@@ -1,4 +1,4 @@
-import { type Browser, chromium, firefox, type Page } from '@playwright/test';
+import { type Browser, chromium, firefox, type LaunchOptions, type Page } from '@playwright/test';
 import config from '../../../playwright.config.ts';
 import { newSecret } from '../../../web/mesh/secret.ts';
 
@@ -9,18 +9,24 @@ export function hasBrowser(name: BrowserName): boolean {
   return config.projects?.some((project) => project.name === name) ?? false;
 }
 
-export async function launch(name: BrowserName): Promise<Browser> {
+/** Emulation that WebDriver BiDi, by which a system Firefox is driven, does not know. */
+export const FIREFOX_CONTEXT = { colorScheme: null, reducedMotion: null, forcedColors: null, contrast: null } as const;
+
+/** With the project's own options. `change` gives others in their place. */
+export async function launch(
+  name: BrowserName,
+  change: (options: LaunchOptions) => LaunchOptions = (options) => options,
+): Promise<Browser> {
   const use = config.projects?.find((project) => project.name === name)?.use;
   if (!use) throw new Error(`There is no ${name} here.`);
   const type = name === 'chromium' ? chromium : firefox;
-  return type.launch({ ...use.launchOptions, ...(use.channel ? { channel: use.channel } : {}) });
+  return type.launch({ ...change(use.launchOptions ?? {}), ...(use.channel ? { channel: use.channel } : {}) });
 }
 
 /** A page of the mesh in a context of its own. */
 export async function openPage(browser: Browser, url: string): Promise<Page> {
   const isFirefox = browser.browserType().name() === 'firefox';
-  const options = isFirefox ? { colorScheme: null, reducedMotion: null, forcedColors: null, contrast: null } : {};
-  const page = await (await browser.newContext(options)).newPage();
+  const page = await (await browser.newContext(isFirefox ? FIREFOX_CONTEXT : {})).newPage();
   page.on('console', (message) => {
     if (message.type() === 'error' || message.text().startsWith('link')) console.log(`page: ${message.text()}`);
   });

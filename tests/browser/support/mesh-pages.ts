@@ -2,7 +2,7 @@
 import { type Browser, type BrowserContext, expect, type Page, type Response } from '@playwright/test';
 import type { ContributeHandle, ContributeStatus, DeviceStatus } from '../../../web/api.ts';
 import { newSecret } from '../../../web/mesh/secret.ts';
-import { type BrowserName, launch } from '../mesh/browsers.ts';
+import { type BrowserName, FIREFOX_CONTEXT, launch } from '../mesh/browsers.ts';
 import type { TestServer } from './servers.ts';
 
 export interface MeshPages {
@@ -38,8 +38,6 @@ export interface DeviceOptions {
 
 /** A page that joins is measured first, which a busy machine takes its time for. */
 const ARRIVAL = { timeout: 60_000 };
-
-const FIREFOX_CONTEXT = { colorScheme: null, reducedMotion: null, forcedColors: null, contrast: null } as const;
 
 /** Opens the pages; the devices join one after another, so that their indices are those of the list, from 1. */
 export async function openMesh(

@@ -5,6 +5,9 @@ import { startTestServer, startViteServer, type TestServer } from './servers.ts'
 export { expect } from '@playwright/test';
 export { DEFAULT_MODEL, hasDefaultModel } from './models.ts';
 
+/** Tag of tests that Firefox leaves out: what they test is not the engine's. */
+export const ONE_ENGINE = '@one-engine';
+
 declare global {
   interface Window {
     edgevisor: EdgeVisor;
@@ -16,6 +19,8 @@ interface WorkerFixtures {
   server: TestServer;
   /** Origin of Vite's dev server with the repository as its root, for pages that test single modules. Started at first use. */
   viteUrl: string;
+  /** As `modulePage`, but one for all tests of a Worker: for those that leave nothing behind in it. */
+  sharedModulePage: Page;
 }
 
 interface TestFixtures {
@@ -42,6 +47,15 @@ export const test = base.extend<TestFixtures, WorkerFixtures>({
       await vite.close();
     },
     { scope: 'worker', timeout: 120_000 },
+  ],
+  sharedModulePage: [
+    async ({ browser, viteUrl }, use) => {
+      const page = await browser.newPage();
+      await page.goto(`${viteUrl}/tests/browser/support/blank.html`);
+      await use(page);
+      await page.close();
+    },
+    { scope: 'worker', timeout: 60_000 },
   ],
   modulePage: async ({ page, viteUrl }, use) => {
     await page.goto(`${viteUrl}/tests/browser/support/blank.html`);

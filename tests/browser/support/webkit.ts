@@ -1,34 +1,32 @@
 /**
- * WebKitGTK through its own driver: a browser without WebRTC, as some people's are. Playwright cannot drive it, and plain
- * WebDriver needs no package.
+ * WebKitGTK through its own driver: a browser without WebRTC, WebGPU and (as Debian builds it) SharedArrayBuffer, as some
+ * people's are. Playwright cannot drive it, and plain WebDriver needs no package.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { findWebKit } from '../../../scripts/browsers.ts';
 
-const DRIVER = '/usr/bin/WebKitWebDriver';
-const DISPLAY = '/usr/bin/xvfb-run';
-const BROWSERS = ['webkit2gtk-4.1', 'webkit2gtk-4.0', 'webkitgtk-6.0'].map(
-  (version) => `/usr/lib/x86_64-linux-gnu/${version}/MiniBrowser`,
-);
 /** How long the driver may take to answer at all, in ms. */
 const START_MS = 20_000;
-
-const browser = () => BROWSERS.find((path) => existsSync(path));
-
-/** Whether there are a driver, a browser and a display to run it on. */
-export const hasWebKit = (): boolean => existsSync(DRIVER) && existsSync(DISPLAY) && browser() !== undefined;
+/** How long the body of a script may take, in ms: the tests' own limit comes first. */
+const SCRIPT_MS = 300_000;
 
 export interface WebKitPage {
   /** Runs the body of an async function in the page; gives what it returns. */
   evaluate<T>(body: string): Promise<T>;
+  goto(url: string): Promise<void>;
+  reload(): Promise<void>;
+  /** Puts the window away, as a person does who turns to something else. */
+  minimize(): Promise<void>;
   close(): Promise<void>;
 }
 
 /** Opens an address in a WebKitGTK of its own. Rejects with an Error that has the driver's words. */
 export async function openWebKit(url: string): Promise<WebKitPage> {
+  const found = findWebKit();
+  if (!found) throw new Error('There is no WebKitGTK here: apt-get install webkit2gtk-driver xvfb');
   const port = await freePort();
-  const driver = spawn(DISPLAY, ['-a', DRIVER, `--port=${port}`], {
+  const driver = spawn(found.display, ['-a', found.driver, `--port=${port}`], {
     // A group of its own, so that display, driver and browser end together.
     detached: true,
     stdio: 'ignore',
@@ -40,14 +38,17 @@ export async function openWebKit(url: string): Promise<WebKitPage> {
     const { sessionId } = await call<{ sessionId: string }>(`${base}/session`, {
       capabilities: {
         alwaysMatch: {
-          'webkitgtk:browserOptions': { binary: browser(), args: ['--automation'] },
+          'webkitgtk:browserOptions': { binary: found.browser, args: ['--automation'] },
           acceptInsecureCerts: true,
         },
       },
     });
     const session = `${base}/session/${sessionId}`;
-    await call(`${session}/timeouts`, { script: 60_000, pageLoad: 60_000 });
-    await call(`${session}/url`, { url });
+    const command = async (name: string, body: unknown = {}): Promise<void> => {
+      await call(`${session}/${name}`, body);
+    };
+    await command('timeouts', { script: SCRIPT_MS, pageLoad: 60_000 });
+    await command('url', { url });
     return {
       evaluate: (body) =>
         call(`${session}/execute/async`, {
@@ -59,6 +60,9 @@ export async function openWebKit(url: string): Promise<WebKitPage> {
           if (error) throw new Error(error);
           return value;
         }),
+      goto: (address) => command('url', { url: address }),
+      reload: () => command('refresh'),
+      minimize: () => command('window/minimize'),
       async close() {
         await fetch(session, { method: 'DELETE' }).catch(() => undefined);
         await stop(driver);
