@@ -134,7 +134,9 @@ export async function play(stage: Stage, task: Task): Promise<Evidence> {
     const after = await planOf(host);
     return {
       ...{ task, addresses, options, loadMs, info, before, after, generation, tokens, passes, status, exchanges, perf },
-      layers: await layerProfile(host, stage.socket, { ...options, maxTokens: PROFILED_TOKENS, ignoreEos: true }),
+      layers: await layerProfile(host, stage.socket, {
+        ...{ ...options, maxTokens: PROFILED_TOKENS, ignoreEos: true, reuse: true },
+      }),
       promptText: await promptText(host, prompt, generation.promptIds),
       logs: await host.evaluate(() => window.acceptance.logs),
       browser: `${browserName(browser)} ${browser.version()}`,
@@ -244,7 +246,8 @@ async function settled(ask: (request: object) => Promise<Json>): Promise<void> {
 
 /**
  * Times of all layers. Devices that have a stage for themselves measure only when asked, and in the pass after that: they
- * are asked once more while a few tokens are generated anew, when everything that is judged is over.
+ * are asked once more while a few tokens are generated anew, when everything that is judged is over. The prompt is in the
+ * cache then, so that every pass is one of a single token.
  */
 async function layerProfile(host: Page, socket: string, options: object): Promise<LayerProfile> {
   const request = JSON.stringify({ op: 'layer_prof', all: true });

@@ -68,7 +68,7 @@ export function devices(evidence: Evidence): string[] {
     means(evidence),
     'The last forward pass, as the plan socket’s `perf` answers:',
     lastPass(evidence),
-    'Attention + FFN of each layer in µs, of one pass, as the plan socket’s `layer_prof` answers (asked afterwards: a device that has a stage to itself times its layers only on request):',
+    'Attention + FFN of each layer in µs, for one token, as the plan socket’s `layer_prof` answers (asked afterwards: a device that has a stage to itself times its layers only on request):',
     layerTimes(evidence),
   ];
 }
