@@ -1,6 +1,5 @@
 // Softmax attention of one token's q heads over the cache, by chunks of positions with a running maximum. One workgroup a
-// token and team: up to HEADS q heads of the same KV head, which share its loads. Ends with the values (and, where a head
-// fills blocks of 32, their rounded form).
+// token and team: up to HEADS q heads of the same KV head, which share its loads.
 //#include step
 //#include activations
 @group(0) @binding(0) var<uniform> step: Step;
@@ -9,8 +8,7 @@
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> cache: array<vec4<i32>>;
 @group(0) @binding(4) var<storage, read> cache_scales: array<f32>;
-@group(0) @binding(5) var<storage, read_write> act: array<vec4<i32>>;
-//#include quantize_block
+@group(0) @binding(5) var<storage, read_write> act: array<vec4<f32>>;
 
 // A head in eights of values, that is in vec4 words of the cache.
 const EIGHTS: u32 = HEAD_DIM / 8u;
@@ -18,7 +16,7 @@ const EIGHTS: u32 = HEAD_DIM / 8u;
 const SHARES: u32 = HEAD_THREADS / EIGHTS;
 const LOWEST: f32 = -0x1p100f;
 
-// Even and odd values of every eight of a query; in the end, the result in order.
+// Even and odd values of every eight of a query.
 var<workgroup> query: array<vec4<f32>, HEADS * 2u * EIGHTS>;
 // Of four positions each: scores, then what the values are multiplied with.
 var<workgroup> weights: array<vec4<f32>, HEADS * CHUNK / 4u>;
@@ -32,6 +30,10 @@ fn evens(words: vec4<i32>) -> vec4<f32> {
 
 fn odds(words: vec4<i32>) -> vec4<f32> {
   return vec4<f32>(words & vec4<i32>(-0x10000));
+}
+
+fn max4(v: vec4<f32>) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
 }
 
 @compute @workgroup_size(HEAD_THREADS)
@@ -185,24 +187,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     e *= 0x1p-16f / total[head];
     o *= 0x1p-16f / total[head];
-//#if WHOLE_BLOCKS
-    query[2u * i] = vec4<f32>(e.x, o.x, e.y, o.y);
-    query[2u * i + 1u] = vec4<f32>(e.z, o.z, e.w, o.w);
-//#else
     let to = token * ACT_ROW + (team.y * EIGHTS + i) * 2u;
-    act[to] = bitcast<vec4<i32>>(vec4<f32>(e.x, o.x, e.y, o.y));
-    act[to + 1u] = bitcast<vec4<i32>>(vec4<f32>(e.z, o.z, e.w, o.w));
-//#endif
+    act[to] = vec4<f32>(e.x, o.x, e.y, o.y);
+    act[to + 1u] = vec4<f32>(e.z, o.z, e.w, o.w);
   }
-//#if WHOLE_BLOCKS
-  workgroupBarrier();
-  for (var b = thread; b < team.z * HEAD_DIM / 32u; b += HEAD_THREADS) {
-    let at = b * 8u;
-    store_block(
-      token, team.y * (HEAD_DIM / 32u) + b,
-      query[at], query[at + 1u], query[at + 2u], query[at + 3u],
-      query[at + 4u], query[at + 5u], query[at + 6u], query[at + 7u],
-    );
-  }
-//#endif
 }

@@ -6,15 +6,14 @@
 @group(0) @binding(2) var<storage, read_write> residual: array<vec4<f32>>;
 //#include kind
 
-// A weight as the product with an input block that is one in its column and else zero: the same dequantization as in
-// products, and no sum to round. `sums` and `more` are what quantize_block.wgsl would store for that input.
-fn low_value(k: Scales, weight: f32, fourth: f32) -> vec4<f32> {
-  let one = InputBlock(vec4<f32>(1.0, 1.0, 0.0, 0.0), vec4<f32>(fourth, 0.0, 0.0, 0.0));
-  return finish(k, vec4<f32>(weight), vec4<f32>(), one);
+// A weight as the product with an input that is one in its column and else zero: the same dequantization as in products,
+// and no sum to round.
+fn low_value(k: Scales, weight: f32, column: vec4<f32>) -> vec4<f32> {
+  return finish(k, vec4<f32>(weight), vec4<f32>(), InputSums(column, vec4<f32>()));
 }
 
-fn high_value(k: Scales, weight: f32, fourth: f32) -> vec4<f32> {
-  return finish(k, vec4<f32>(), vec4<f32>(weight), InputBlock(vec4<f32>(1.0, 0.0, 1.0, fourth), vec4<f32>()));
+fn high_value(k: Scales, weight: f32, column: vec4<f32>) -> vec4<f32> {
+  return finish(k, vec4<f32>(), vec4<f32>(weight), InputSums(vec4<f32>(), column));
 }
 
 fn columns(part: Part, lane: u32) -> Columns {
@@ -36,17 +35,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var block = local.y; block < place.y; block += ROW_THREADS / 4u) {
     let k = scales(tile, group, block);
     let words = tile.quants + (block * BLOCK_WORDS + local.x * PART_WORDS) * tile.row_groups + group;
-    let w = plain(columns(load_part(words, tile.row_groups), lane));
-    let low = w.low;
-    let high = w.high;
+    let w = columns(load_part(words, tile.row_groups), lane);
+    let low = w.low * LOW_STEP;
+    let high = w.high * HIGH_STEP;
     let at = place.w * (DIM / 4u) + (place.z + block) * 8u + local.x;
     residual[at] = vec4<f32>(
-      low_value(k, low.x, 0.0)[lane], low_value(k, low.y, 0.0)[lane],
-      low_value(k, low.z, 0.0)[lane], low_value(k, low.w, 1.0)[lane],
+      low_value(k, low.x, vec4<f32>(1.0, 0.0, 0.0, 0.0))[lane], low_value(k, low.y, vec4<f32>(0.0, 1.0, 0.0, 0.0))[lane],
+      low_value(k, low.z, vec4<f32>(0.0, 0.0, 1.0, 0.0))[lane], low_value(k, low.w, vec4<f32>(0.0, 0.0, 0.0, 1.0))[lane],
     );
     residual[at + 4u] = vec4<f32>(
-      high_value(k, high.x, 0.0)[lane], high_value(k, high.y, 0.0)[lane],
-      high_value(k, high.z, 0.0)[lane], high_value(k, high.w, 1.0)[lane],
+      high_value(k, high.x, vec4<f32>(1.0, 0.0, 0.0, 0.0))[lane], high_value(k, high.y, vec4<f32>(0.0, 1.0, 0.0, 0.0))[lane],
+      high_value(k, high.z, vec4<f32>(0.0, 0.0, 1.0, 0.0))[lane], high_value(k, high.w, vec4<f32>(0.0, 0.0, 0.0, 1.0))[lane],
     );
   }
 }

@@ -1,17 +1,15 @@
-// SwiGLU for one token, fused: silu(gate · x) × (up · x), rounded for the `down` product. Work is shared out as in
-// matvec.wgsl; a bundle is BUNDLE / 8 blocks of 32 columns.
+// SwiGLU for one token, fused: silu(gate · x) × (up · x). Work is shared out as in matvec.wgsl.
 //#include step
 //#include activations
 //#include weights
 //#include table
-@group(0) @binding(4) var<storage, read_write> act: array<vec4<i32>>;
+@group(0) @binding(4) var<storage, read_write> act: array<vec4<f32>>;
 //#include kind
 //#include tile_product
-//#include quantize_block
 //#include silu
 
-var<workgroup> gates: array<vec4<f32>, SLICES * BUNDLE>;
 //#if SLICED
+var<workgroup> gates: array<vec4<f32>, SLICES * BUNDLE>;
 var<workgroup> ups: array<vec4<f32>, SLICES * BUNDLE>;
 //#endif
 
@@ -27,32 +25,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   ups[local.y * BUNDLE + local.x + $gu * LANES] = up.y$g0;
 //#end
   workgroupBarrier();
-  if local.y == 0u {
-    for (var i = 1u; i < SLICES; i++) {
+  if local.y > 0u {
+    return;
+  }
+  for (var i = 1u; i < SLICES; i++) {
 //#repeat g GROUPS
-      gate.y$g0 += gates[i * BUNDLE + local.x + $gu * LANES];
-      up.y$g0 += ups[i * BUNDLE + local.x + $gu * LANES];
-//#end
-    }
-//#repeat g GROUPS
-    gates[local.x + $gu * LANES] = silu(gate.y$g0) * up.y$g0;
+    gate.y$g0 += gates[i * BUNDLE + local.x + $gu * LANES];
+    up.y$g0 += ups[i * BUNDLE + local.x + $gu * LANES];
 //#end
   }
-//#else
-//#repeat g GROUPS
-  gates[local.x + $gu * LANES] = silu(gate.y$g0) * up.y$g0;
-//#end
 //#endif
-  workgroupBarrier();
-  // Rows of a share come in whole blocks, bundles need not.
-  if local.y == 0u {
-    for (var block = local.x; block < rows.x / 32u; block += LANES) {
-      let at = block * 8u;
-      store_block(
-        0u, work.w / 32u + block,
-        gates[at], gates[at + 1u], gates[at + 2u], gates[at + 3u],
-        gates[at + 4u], gates[at + 5u], gates[at + 6u], gates[at + 7u],
-      );
-    }
+  // Rows of a share come in whole groups, bundles need not.
+//#repeat g GROUPS
+  if local.x + $gu * LANES < rows.x / 4u {
+    act[work.w / 4u + local.x + $gu * LANES] = silu(gate.y$g0) * up.y$g0;
   }
+//#end
 }

@@ -8,23 +8,13 @@ struct Sums {
 //#end
 }
 
-//#include inputs
-
-fn input_block(row: u32, block: u32) -> InputBlock {
-//#if FLOATS
-  return InputBlock(vec4<f32>(), vec4<f32>());
-//#else
-  let at = ACT_BLOCKS + row * ACT_BLOCKS_ROW + block * 2u;
-//#if BIASED
-  return InputBlock(bitcast<vec4<f32>>(act_in[at]), bitcast<vec4<f32>>(act_in[at + 1u]));
-//#else
-  return InputBlock(bitcast<vec4<f32>>(act_in[at]), vec4<f32>());
-//#endif
-//#endif
+fn inputs(row: u32, block: u32, part: u32) -> Columns {
+  let at = row * ACT_ROW + block * 8u + part;
+  return Columns(act_in[at], act_in[at + 4u]);
 }
 
 fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u32) -> Sums {
-  var sums: Sums;
+  var result: Sums;
   let last = step.count - 1u;
 //#repeat t TOKENS
   let token$t = min(token + $tu, last);
@@ -39,10 +29,11 @@ fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u3
     for (var b = slice; b < extent.x; b += SLICES) {
       let block = extent.y + b;
       var at = s.quants + b * BLOCK_WORDS * s.row_groups;
-//#repeat g GROUPS
 //#repeat t TOKENS
-      var low$g$t = Accumulator();
-      var high$g$t = Accumulator();
+      var sums$t = InputSums();
+//#repeat g GROUPS
+      var low$g$t = vec4<f32>();
+      var high$g$t = vec4<f32>();
 //#end
 //#end
 //#if LOOPED
@@ -52,15 +43,18 @@ fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u3
 //#endif
 //#repeat p PARTS
 //#repeat t TOKENS
-      let x$p$t = inputs(token$t, block, part + $pu);
+      let plain$p$t = inputs(token$t, block, part + $pu);
+      sums$t.low += plain$p$t.low;
+      sums$t.high += plain$p$t.high;
+      let x$p$t = Columns(plain$p$t.low * LOW_STEP, plain$p$t.high * HIGH_STEP);
 //#end
 //#repeat g GROUPS
       let part$p$g = load_part(at + group$g, s.row_groups);
 //#repeat r ROWS
       let w$p$g$r = columns$r(part$p$g);
 //#repeat t TOKENS
-      low$g$t[$r] += times_low(w$p$g$r, x$p$t);
-      high$g$t[$r] += times_high(w$p$g$r, x$p$t);
+      low$g$t[$r] += dot(w$p$g$r.low, x$p$t.low);
+      high$g$t[$r] += dot(w$p$g$r.high, x$p$t.high);
 //#end
 //#end
 //#end
@@ -69,16 +63,13 @@ fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u3
 //#if LOOPED
       }
 //#endif
-//#repeat t TOKENS
-      let input$t = input_block(token$t, block);
-//#end
 //#repeat g GROUPS
       let k$g = scales(s, group$g, b);
 //#repeat t TOKENS
-      sums.y$g$t += finish(k$g, vec4<f32>(low$g$t), vec4<f32>(high$g$t), input$t);
+      result.y$g$t += finish(k$g, low$g$t, high$g$t, sums$t);
 //#end
 //#end
     }
   }
-  return sums;
+  return result;
 }

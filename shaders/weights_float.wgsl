@@ -1,7 +1,6 @@
 // Float weights: F32 one vector a column; F16 and BF16 two neighbouring columns in the halves of a word.
 const LOW_STEP: vec4<f32> = vec4<f32>(1.0);
 const HIGH_STEP: vec4<f32> = vec4<f32>(1.0);
-//#include multiply
 
 //#if F32
 const BLOCK_WORDS: u32 = 32u;
@@ -68,6 +67,6 @@ fn scales(s: Segment, row_group: u32, block: u32) -> Scales {
   return Scales(0u);
 }
 
-fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, input: InputBlock) -> vec4<f32> {
+fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, sums: InputSums) -> vec4<f32> {
   return low + high;
 }

@@ -1,13 +1,8 @@
 // 4-bit weights. A word holds columns 4p..4p+3 in the low nibbles of its bytes and 16+4p.. in the high nibbles.
-//#if DOT4
-//#include multiply
-//#else
 // The topmost nibble, which makes the word's sign, is stored minus 8. Nibbles stay where they are in the word: shifts of
 // vectors are slow on processors.
 const LOW_STEP: vec4<f32> = vec4<f32>(1.0, 0x1p-8f, 0x1p-16f, 0x1p-24f);
 const HIGH_STEP: vec4<f32> = vec4<f32>(0x1p-4f, 0x1p-12f, 0x1p-20f, 0x1p-28f);
-//#include multiply
-//#endif
 const BLOCK_WORDS: u32 = 4u;
 const PART_WORDS: u32 = 1u;
 
@@ -20,16 +15,11 @@ fn load_part(at: u32, row_groups: u32) -> Part {
 
 //#repeat r ROWS
 fn columns$r(part: Part) -> Columns {
-//#if DOT4
-  let w = bitcast<u32>(part.words[$r]);
-  return Columns(w & 0x0f0f0f0fu, (w >> 4u) & 0x0f0f0f0fu);
-//#else
   let w = vec4<i32>(part.words[$r]);
   return Columns(
     vec4<f32>(w & vec4<i32>(0xf, 0xf00, 0xf0000, 0xf000000)),
     vec4<f32>(w & vec4<i32>(0xf0, 0xf000, 0xf00000, -0x10000000)),
   );
-//#endif
 }
 //#end
 
@@ -51,13 +41,7 @@ fn scales(s: Segment, row_group: u32, block: u32) -> Scales {
 //#endif
 }
 
-// Result of a block of four rows from the integer dot products of its halves.
-fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, input: InputBlock) -> vec4<f32> {
-  let sums = input.sums;
-//#if DOT4
-  let sum = (low + high) * sums.x;
-//#else
-  let sum = (low + high) * sums.x + 8.0 * sums.w;
-//#endif
-  return k.scale * sum + k.min * (sums.y + sums.z);
+// Result of a block of four rows from the products of its halves with the stored integers.
+fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, sums: InputSums) -> vec4<f32> {
+  return k.scale * (low + high + 8.0 * sums.high.w) + k.min * dot(sums.low + sums.high, vec4<f32>(1.0));
 }

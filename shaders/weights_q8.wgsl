@@ -1,15 +1,9 @@
 // 8-bit weights: word p holds columns 4p..4p+3.
-//#if DOT4
-//#include multiply
-//#else
 // The upper byte is signed; the others are stored plus 128, since shifts of vectors, which would extend their signs, are
-// slow on processors. So partial sums may leave the 24 bits that f32 adds exactly, by a few units; the inputs were rounded
-// a hundred times more coarsely.
+// slow on processors.
 const LOW_STEP: vec4<f32> = vec4<f32>(1.0, 0x1p-8f, 0x1p-16f, 0x1p-24f);
 const HIGH_STEP: vec4<f32> = LOW_STEP;
 const BYTES: vec4<i32> = vec4<i32>(0xff, 0xff00, 0xff0000, -0x1000000);
-//#include multiply
-//#endif
 const BLOCK_WORDS: u32 = 8u;
 const PART_WORDS: u32 = 1u;
 
@@ -22,11 +16,7 @@ fn load_part(at: u32, row_groups: u32) -> Part {
 
 //#repeat r ROWS
 fn columns$r(part: Part) -> Columns {
-//#if DOT4
-  return Columns(bitcast<u32>(part.low[$r]), bitcast<u32>(part.high[$r]));
-//#else
   return Columns(vec4<f32>(vec4<i32>(part.low[$r]) & BYTES), vec4<f32>(vec4<i32>(part.high[$r]) & BYTES));
-//#endif
 }
 //#end
 
@@ -63,24 +53,19 @@ fn scales(s: Segment, row_group: u32, block: u32) -> Scales {
   );
 }
 
-fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, input: InputBlock) -> vec4<f32> {
-  let sums = input.sums;
-//#if DOT4
-  let bias_low = 0.0;
-  let bias_high = 0.0;
-//#else
-  let bias_low = 128.0 * (sums.y - input.more.x);
-  let bias_high = 128.0 * (sums.z - sums.w);
-//#endif
+fn finish(k: Scales, low: vec4<f32>, high: vec4<f32>, sums: InputSums) -> vec4<f32> {
+  let bias = vec4<f32>(128.0, 128.0, 128.0, 0.0);
+  let unbiased_low = low - dot(sums.low, bias);
+  let unbiased_high = high - dot(sums.high, bias);
 //#if HALVES
-  var y = k.low * (low * sums.x - bias_low) + k.high * (high * sums.x - bias_high);
+  var y = k.low * unbiased_low + k.high * unbiased_high;
 //#if MINS
-  y += k.min_low * sums.y + k.min_high * sums.z;
+  y += k.min_low * dot(sums.low, vec4<f32>(1.0)) + k.min_high * dot(sums.high, vec4<f32>(1.0));
 //#endif
 //#else
-  var y = k.low * ((low + high) * sums.x - (bias_low + bias_high));
+  var y = k.low * (unbiased_low + unbiased_high);
 //#if MINS
-  y += k.min_low * (sums.y + sums.z);
+  y += k.min_low * dot(sums.low + sums.high, vec4<f32>(1.0));
 //#endif
 //#endif
   return y;

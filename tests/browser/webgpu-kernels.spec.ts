@@ -27,8 +27,6 @@ const SLICED = {
 const CASES: Record<string, Case> = {
   q4: { shape: SMALL, kinds: ['q4'], pieces: 1 },
   'q4 with halves, sliced': { shape: GROUPED, kinds: ['q4'], pieces: 1, halves: true, tuning: SLICED },
-  'q4, packed dot products': { shape: SMALL, kinds: ['q4'], pieces: 1, tuning: { ...SLICED, dot4: true } },
-  'q8, packed dot products': { shape: GROUPED, kinds: ['q8-16', 'q8', 'q8-mins'], pieces: 1, tuning: { dot4: true } },
   'q4, whatever is measured as fastest': { shape: SMALL, kinds: ['q4', 'q8'], pieces: 1, tuning: 'measure' },
   'q8, sliced': { shape: GROUPED, kinds: ['q8'], pieces: 1, tuning: SLICED },
   'q8 in blocks of 16': { shape: SMALL, kinds: ['q8-16'], pieces: 1 },

@@ -11,7 +11,7 @@ const chunk = {} as GpuTile['allocation']['chunk'];
 let at = 0;
 
 function tile(kind: TileKind, rows: number, cols: number, in_ = chunk): GpuTile {
-  const { layout } = layOut(randomTile(kind, rows, cols, randomSource(1)), false);
+  const { layout } = layOut(randomTile(kind, rows, cols, randomSource(1)));
   at += layout.bytes;
   return {
     rows,
@@ -49,7 +49,7 @@ describe('halves', () => {
 describe('tiles', () => {
   test('f32 values lie in groups of four rows', () => {
     const data = randomTile('f32', 6, 32, randomSource(2));
-    const { words, layout } = layOut(data, false);
+    const { words, layout } = layOut(data);
     const floats = new Float32Array(words.buffer);
     const values = tileValues(data);
     expect(layout.rowGroups).toBe(2);
@@ -61,16 +61,16 @@ describe('tiles', () => {
   });
 
   test('columns that do not fall on blocks are refused', () => {
-    expect(() => layOut({ rows: 4, cols: 40, kind: 'f32', values: new Float32Array(160) }, false)).toThrow(/40/);
+    expect(() => layOut({ rows: 4, cols: 40, kind: 'f32', values: new Float32Array(160) })).toThrow(/40/);
   });
 
   test('4-bit tiles take 20 bytes a block with halves, 24 without', () => {
     const data = randomTile('q4', 8, 64, randomSource(3));
     const half = (v: number) => Math.round(v * 1024) / 1024;
     if (data.kind !== 'q4') throw new Error('randomTile gave another kind');
-    expect(layOut(data, false).layout).toMatchObject({ format: 'q4', bytes: 16 * 24 });
+    expect(layOut(data).layout).toMatchObject({ format: 'q4', bytes: 16 * 24 });
     const halved = { ...data, scales: data.scales.map(half), mins: data.mins.map(half) };
-    expect(layOut(halved, false).layout).toMatchObject({ format: 'q4h', bytes: 16 * 20 });
+    expect(layOut(halved).layout).toMatchObject({ format: 'q4h', bytes: 16 * 20 });
   });
 });
 

@@ -47,7 +47,7 @@ const layerOps = (layers: number): StepOp[] =>
 export async function compare({ shape, kinds, pieces, defaultLimits, halves, tuning }: Case): Promise<CaseErrors> {
   const model = randomModel(shape, kinds, pieces, 7);
   const options = { hyper: model.hyper, context: CONTEXT, maxBatch: MAX_BATCH };
-  const exact = createReferenceBackend({ ...options, rounding: true });
+  const exact = createReferenceBackend({ ...options, rounding: false });
   const actual = await createWebGpuBackend({ ...options, defaultLimits, tuning });
   const errors: Record<string, number> = {};
   try {
@@ -137,7 +137,7 @@ export async function compareOddTiles(): Promise<number[]> {
     down: [...cut([0, 32], ['q4', 0, 128]), ...cut([32, 160], ['q4', 0, 64], ['bf16', 64, 128])],
   };
   const norm = Float32Array.from({ length: shape.dim }, random);
-  const exact = createReferenceBackend({ ...options, rounding: true });
+  const exact = createReferenceBackend({ ...options, rounding: false });
   const actual = await createWebGpuBackend(options);
   try {
     for (const backend of [exact, actual]) {

@@ -82,7 +82,6 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
     pipelines.prepare('attention'),
     pipelines.prepare('swiglu'),
     pipelines.prepare('merge'),
-    ...(hyper.headDim % BLOCK === 0 ? [] : [pipelines.prepare('round')]),
   ]);
 
   const arena = createArena(checked, layerBytes(hyper));
@@ -199,7 +198,7 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
     timesOperations: passTimes !== undefined,
     lost: failure.lost,
     async addTile(role, data: TileData): Promise<Tile> {
-      const { layout, words } = layOut(data, tuning.dot4);
+      const { layout, words } = layOut(data);
       const { format, rows, cols } = layout;
       const operations = ['matvec', 'matmul', ...operationsOf(role)] as const;
       const compiled = Promise.all(operations.map((operation) => pipelines.prepare(operation, {}, format)));

@@ -3,7 +3,7 @@ import type { LayerShare } from '../backend.ts';
 import { DeviceError } from '../backend.ts';
 import type { LayerCache } from './cache.ts';
 import { bufferWith, type CheckedDevice } from './gpu.ts';
-import { BLOCK } from './layout.ts';
+import { BLOCK, GROUP } from './layout.ts';
 import { headsTogether, type Pipelines, type Sizes, type Tuning } from './pipelines.ts';
 import { gatedProduct, type Part, type ProductDispatch, product } from './product.ts';
 import type { Recorder } from './recorder.ts';
@@ -197,9 +197,6 @@ function attentionCommands(
     scratch.mixed,
   ]);
   const attend = pipelines.get('attention');
-  const roundGroup = pipelines.group('round', [headTable, scratch.mixed]);
-  const round = headDim % BLOCK === 0 ? undefined : pipelines.get('round');
-  const roundWorkgroups = Math.ceil((heads * headDim) / BLOCK / shop.tuning.rowThreads);
   const out = productCommand(shop, owner, [{ tiles: share.tiles.o, outRow: 0 }], {
     input: scratch.mixed,
     output: scratch.partial,
@@ -216,8 +213,6 @@ function attentionCommands(
     recorder.dispatch(rope, ropeGroup, heads + 2 * kvHeads, count);
     recorder.mark('scores');
     recorder.dispatch(attend, attendGroup, teams.length, count);
-    recorder.mark('join');
-    if (round) recorder.dispatch(round, roundGroup, roundWorkgroups, count);
     recorder.mark('o');
     out(recorder, count);
     bias?.(recorder, count);
@@ -299,7 +294,7 @@ function ffnCommands(shop: Workshop, owner: Owner, share: LayerShare): LayerComm
     scratch.mixed,
   ]);
   const swiglu = pipelines.get('swiglu');
-  const swigluWorkgroups = Math.ceil(ffn / BLOCK / shop.tuning.rowThreads);
+  const swigluWorkgroups = Math.ceil(ffn / GROUP / shop.tuning.rowThreads);
   const fused = gatedProduct(share.tiles.gate, share.tiles.up, shop.tuning.bundle)?.map((dispatch, _, all) => ({
     group: productGroup(shop, owner, dispatch, { input: scratch.normed, output: scratch.mixed, slot: 0 }),
     pipeline: pipelines.get('gated', {}, dispatch.format),

@@ -15,9 +15,9 @@ export const GROUP = 4;
 /** Columns of a block, in every format. */
 export const BLOCK = 32;
 const VECTOR_BYTES = 16;
-/** weights_q4.wgsl, products in f32: the topmost nibble of a word is stored minus 8, as two's complement. */
+/** weights_q4.wgsl: the topmost nibble of a word is stored minus 8, as two's complement. */
 const Q4_FLIP = 0x80000000;
-/** weights_q8.wgsl, products in f32: all bytes of a word but the topmost are stored plus 128. */
+/** weights_q8.wgsl: all bytes of a word but the topmost are stored plus 128. */
 const Q8_FLIP = 0x00808080;
 
 export interface TileLayout {
@@ -66,10 +66,10 @@ const SCALES: Record<Format, number> = {
 };
 
 /**
- * `dot4`: for packed dot products of bytes. Rows that fill up the last group are zero.
+ * A tile's words for the shaders; rows that fill up the last group are zero.
  * Throws DeviceError `unsupported` where the columns do not fall on blocks.
  */
-export function layOut(data: TileData, dot4: boolean): LaidOut {
+export function layOut(data: TileData): LaidOut {
   const { rows, cols } = data;
   if (rows < 1 || cols < BLOCK || cols % BLOCK !== 0) {
     throw new DeviceError('unsupported', `A tile of ${rows} × ${cols} does not fall on blocks of ${BLOCK} columns.`);
@@ -80,7 +80,7 @@ export function layOut(data: TileData, dot4: boolean): LaidOut {
   const blocks = cols / BLOCK;
   interleave(words, 0, wordsOf(data), blocks * WORDS[layout.format], layout);
   if (data.kind === 'q4' || data.kind === 'q8') {
-    if (!dot4) flip(words.subarray(0, layout.scales * GROUP), data.kind === 'q4' ? Q4_FLIP : Q8_FLIP);
+    flip(words.subarray(0, layout.scales * GROUP), data.kind === 'q4' ? Q4_FLIP : Q8_FLIP);
     const perRow = blocks * SCALES[layout.format];
     if (halves) interleave(words, layout.scales * GROUP, halves.words, perRow, layout);
     else {

@@ -2,7 +2,7 @@ import type { HyperParameters } from '../../model/types.ts';
 import { DeviceError } from '../backend.ts';
 import { words } from './adapter.ts';
 import type { CheckedDevice } from './gpu.ts';
-import { BLOCK, type Format, GROUP } from './layout.ts';
+import { type Format, GROUP } from './layout.ts';
 import { type Defines, type Operation, shaderSource } from './shaders.ts';
 
 /** Choices that depend on the device, not on the model. The first three are explained in matvec.wgsl and matmul.wgsl. */
@@ -13,8 +13,6 @@ export interface Tuning {
   vector: { groups: number; slices: number };
   /** For several tokens. `tokens`: of an invocation; `teams`: invocations side by side with tokens of their own. */
   matrix: { groups: number; tokens: number; teams: number };
-  /** Integer weights by packed dot products of bytes (WGSL's packed_4x8_integer_dot_product), else in f32. */
-  dot4: boolean;
   /** Invocations for one row of activations (norms, embedding). */
   rowThreads: number;
   /** Invocations for one head (rope, attention). */
@@ -34,7 +32,6 @@ const BINDINGS: Record<Operation, string> = {
   norm: 'uwrrw',
   merge: 'uwr',
   bias: 'uwr',
-  round: 'rw',
   embed: 'rrw',
   rope: 'urrrrwww',
   attention: 'urrrrw',
@@ -154,7 +151,6 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
     FOUR: 4,
     CONTEXT: context,
     DIM: hyper.dim,
-    DOT4: tuning.dot4,
     EPSILON: { f32: hyper.normEpsilon },
     HEADS: headsTogether(hyper, tuning),
     HEAD_DIM: hyper.headDim,
@@ -165,7 +161,6 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
     QUERY_SCALE: { f32: 1 / Math.sqrt(hyper.headDim) },
     ROPE_DIMS: hyper.rope.dims,
     ROW_THREADS: tuning.rowThreads,
-    WHOLE_BLOCKS: hyper.headDim % BLOCK === 0,
   };
 }
 

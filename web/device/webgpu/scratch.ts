@@ -1,6 +1,5 @@
 /** Buffers between the operations, the same for all layers. */
 import { bufferWith, type CheckedDevice, roundUp, STORAGE } from './gpu.ts';
-import { BLOCK } from './layout.ts';
 import type { Sizes } from './pipelines.ts';
 
 /** Slots of the step's numbers lie this far apart, in bytes: the least alignment of uniform bindings. */
@@ -48,15 +47,15 @@ export function stepNumbers(
   return numbers;
 }
 
-/** Bytes of an activation buffer (activations.wgsl): f32 values, integers of 16 bits, and two vec4 for every block. */
-export function activationBytes({ maxBatch, actStride }: Sizes): number {
-  return maxBatch * (actStride * F32_BYTES + actStride * 2 + (actStride / BLOCK) * 32);
+/** Values of an activation buffer (activations.wgsl). */
+export function activationValues({ maxBatch, actStride }: Sizes): number {
+  return maxBatch * actStride;
 }
 
 export function createScratch(checked: CheckedDevice, sizes: Sizes): Promise<Scratch> {
   const { device } = checked;
   const { hyper, context, maxBatch } = sizes;
-  const activations = activationBytes(sizes) / F32_BYTES;
+  const activations = activationValues(sizes);
   const buffers: GPUBuffer[] = [];
   const make = (label: string, values: number): GPUBuffer => {
     const buffer = device.createBuffer({ label, size: roundUp(values * F32_BYTES, 16), usage: STORAGE() });

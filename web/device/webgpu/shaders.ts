@@ -9,17 +9,11 @@ import attention from '../../../shaders/attention.wgsl?raw';
 import bias from '../../../shaders/bias.wgsl?raw';
 import embed from '../../../shaders/embed.wgsl?raw';
 import gated from '../../../shaders/gated.wgsl?raw';
-import inputsDot4 from '../../../shaders/inputs_dot4.wgsl?raw';
-import inputsF32 from '../../../shaders/inputs_f32.wgsl?raw';
 import matmul from '../../../shaders/matmul.wgsl?raw';
 import matvec from '../../../shaders/matvec.wgsl?raw';
 import merge from '../../../shaders/merge.wgsl?raw';
-import multiplyDot4 from '../../../shaders/multiply_dot4.wgsl?raw';
-import multiplyF32 from '../../../shaders/multiply_f32.wgsl?raw';
 import norm from '../../../shaders/norm.wgsl?raw';
-import quantizeBlock from '../../../shaders/quantize_block.wgsl?raw';
 import rope from '../../../shaders/rope.wgsl?raw';
-import round from '../../../shaders/round.wgsl?raw';
 import silu from '../../../shaders/silu.wgsl?raw';
 import step from '../../../shaders/step.wgsl?raw';
 import storeRows from '../../../shaders/store_rows.wgsl?raw';
@@ -32,12 +26,11 @@ import weightsQ4 from '../../../shaders/weights_q4.wgsl?raw';
 import weightsQ8 from '../../../shaders/weights_q8.wgsl?raw';
 import type { Format } from './layout.ts';
 
-const OPERATIONS = { attention, bias, embed, gated, matmul, matvec, merge, norm, rope, round, swiglu };
+const OPERATIONS = { attention, bias, embed, gated, matmul, matvec, merge, norm, rope, swiglu };
 export type Operation = keyof typeof OPERATIONS;
 
 const SNIPPETS: Record<string, string> = {
   activations,
-  quantize_block: quantizeBlock,
   silu,
   step,
   store_rows: storeRows,
@@ -52,30 +45,20 @@ export type Defines = Record<string, number | boolean | { f32: number }>;
 const WEIGHTS: Record<Format, { source: string; defines: Defines }> = {
   q4: { source: weightsQ4, defines: {} },
   q4h: { source: weightsQ4, defines: { PACKED: true } },
-  q8: { source: weightsQ8, defines: { BIASED: true } },
-  'q8+min': { source: weightsQ8, defines: { BIASED: true, MINS: true } },
-  q8x16: { source: weightsQ8, defines: { BIASED: true, HALVES: true } },
-  'q8x16+min': { source: weightsQ8, defines: { BIASED: true, HALVES: true, MINS: true } },
-  f32: { source: weightsFloat, defines: { FLOATS: true, F32: true } },
-  f16: { source: weightsFloat, defines: { FLOATS: true } },
-  bf16: { source: weightsFloat, defines: { FLOATS: true, BF16: true } },
+  q8: { source: weightsQ8, defines: {} },
+  'q8+min': { source: weightsQ8, defines: { MINS: true } },
+  q8x16: { source: weightsQ8, defines: { HALVES: true } },
+  'q8x16+min': { source: weightsQ8, defines: { HALVES: true, MINS: true } },
+  f32: { source: weightsFloat, defines: { F32: true } },
+  f16: { source: weightsFloat, defines: {} },
+  bf16: { source: weightsFloat, defines: { BF16: true } },
 };
 
-/** The WGSL of an operation; those on weights need their format. `DOT4` chooses packed dot products for integer weights. */
+/** The WGSL of an operation; those on weights need their format. */
 export function shaderSource(operation: Operation, defines: Defines, format?: Format): string {
   const kind = format === undefined ? undefined : WEIGHTS[format];
-  const bytes = Boolean(defines.DOT4) && !kind?.defines.FLOATS;
   const all = { ...defines, ...kind?.defines };
-  if (kind) all.DOT4 = bytes;
-  const snippets =
-    kind === undefined
-      ? SNIPPETS
-      : {
-          ...SNIPPETS,
-          kind: kind.source,
-          inputs: bytes ? inputsDot4 : inputsF32,
-          multiply: bytes ? multiplyDot4 : multiplyF32,
-        };
+  const snippets = kind === undefined ? SNIPPETS : { ...SNIPPETS, kind: kind.source };
   const lines = assemble(OPERATIONS[operation], all, snippets);
   return [...constants(all), ...unroll(lines, all)].join('\n');
 }

@@ -4,12 +4,11 @@ import { BLOCK, type Format, GROUP } from './layout.ts';
 import { createPipelines, type Pipelines, type Sizes, type Tuning } from './pipelines.ts';
 import { type GpuTile, product } from './product.ts';
 import type { Readback } from './readback.ts';
-import { activationBytes, stepNumbers } from './scratch.ts';
+import { activationValues, stepNumbers } from './scratch.ts';
 
 /** Measured on SwiftShader and llvmpipe: few lanes, no barriers, several rows for every load of inputs. */
 const PROCESSOR: Tuning = {
   bundle: 16,
-  dot4: false,
   vector: { groups: 2, slices: 1 },
   matrix: { groups: 2, tokens: 4, teams: 1 },
   rowThreads: 32,
@@ -21,7 +20,6 @@ const PROCESSOR: Tuning = {
 /** Where GPUs start from: 64 and more invocations a workgroup, neighbours read neighbouring vectors. */
 const GPU: Tuning = {
   bundle: 16,
-  dot4: false,
   vector: { groups: 1, slices: 8 },
   matrix: { groups: 2, tokens: 4, teams: 8 },
   rowThreads: 128,
@@ -39,7 +37,6 @@ const MOST_COLS = 2048;
 const BYTES_PER_BLOCK = 20;
 /** Dispatches of one measurement, so that it is longer than a clock tick, and measurements of which the best counts. */
 const REPEATS = 20;
-const MATRIX_REPEATS = 2;
 const MEASUREMENTS = 3;
 
 export interface Tuned {
@@ -52,22 +49,21 @@ export function knownTuning(software: boolean): Tuning {
   return software ? PROCESSOR : GPU;
 }
 
-/** Tries packed dot products against f32, and several slicings, on a product of the model's width. */
+/** Tries several slicings on a product of the model's width. */
 export async function measureTuning(
   checked: CheckedDevice,
   sizes: Sizes,
   readback: Readback,
   base: Tuning,
 ): Promise<Tuned> {
-  const packedDots = navigator.gpu.wgslLanguageFeatures.has('packed_4x8_integer_dot_product');
   const bench = await createBench(checked, sizes, readback, base.bundle);
   try {
     let best: (Tuned & { ms: number }) | undefined;
-    for (const dot4 of packedDots ? [false, true] : [false]) {
-      const fastest = await fastestVector(checked, sizes, bench, { ...base, dot4 });
-      // A prompt has about as many tokens as its answer, so a token counts as much in a batch as alone.
-      const ms = fastest.ms + (await bench.matrix(fastest)) / sizes.maxBatch;
-      if (!best || ms < best.ms) best = { ...fastest, ms };
+    for (const slices of base.vector.slices > 1 ? SLICES : [base.vector.slices]) {
+      const tuning = { ...base, vector: { ...base.vector, slices } };
+      const pipelines = createPipelines(checked, sizes, tuning);
+      const ms = await bench.measure({ tuning, pipelines });
+      if (!best || ms < best.ms) best = { tuning, pipelines, ms };
     }
     return best!;
   } finally {
@@ -75,26 +71,9 @@ export async function measureTuning(
   }
 }
 
-async function fastestVector(
-  checked: CheckedDevice,
-  sizes: Sizes,
-  bench: Bench,
-  base: Tuning,
-): Promise<Tuned & { ms: number }> {
-  let best: (Tuned & { ms: number }) | undefined;
-  for (const slices of base.vector.slices > 1 ? SLICES : [base.vector.slices]) {
-    const tuning = { ...base, vector: { ...base.vector, slices } };
-    const pipelines = createPipelines(checked, sizes, tuning);
-    const ms = await bench.vector({ tuning, pipelines });
-    if (!best || ms < best.ms) best = { tuning, pipelines, ms };
-  }
-  return best!;
-}
-
 interface Bench {
-  /** Milliseconds of a product with one token, and with maxBatch tokens. */
-  vector(tuned: Tuned): Promise<number>;
-  matrix(tuned: Tuned): Promise<number>;
+  /** Milliseconds of a product with one token. */
+  measure(tuned: Tuned): Promise<number>;
   destroy(): void;
 }
 
@@ -104,8 +83,8 @@ async function createBench(checked: CheckedDevice, sizes: Sizes, readback: Readb
   const bytes = ((ROWS * cols) / BLOCK) * BYTES_PER_BLOCK;
   const buffers = await checked.createNow('a measurement', () => ({
     weights: device.createBuffer({ label: 'measured weights', size: bytes, usage: STORAGE() }),
-    input: device.createBuffer({ label: 'measured input', size: activationBytes(sizes), usage: STORAGE() }),
-    output: device.createBuffer({ label: 'measured output', size: sizes.maxBatch * ROWS * 4, usage: STORAGE() }),
+    input: device.createBuffer({ label: 'measured input', size: activationValues(sizes) * 4, usage: STORAGE() }),
+    output: device.createBuffer({ label: 'measured output', size: ROWS * 4, usage: STORAGE() }),
     step: device.createBuffer({
       label: 'measured step',
       size: 512,
@@ -121,42 +100,27 @@ async function createBench(checked: CheckedDevice, sizes: Sizes, readback: Readb
   const [dispatch] = product([{ tiles: [{ tile, row: 0, col: 0 }], outRow: 0 }], ROWS, bundle).dispatches;
   const table = bufferWith(device, 'measured table', dispatch!.table);
 
-  const time = async (
-    pipeline: GPUComputePipeline,
-    group: GPUBindGroup,
-    y: number,
-    repeats: number,
-  ): Promise<number> => {
-    let best = Number.POSITIVE_INFINITY;
-    // The first one warms up.
-    for (let i = 0; i <= MEASUREMENTS; i++) {
-      const encoder = device.createCommandEncoder({ label: 'measurement' });
-      const pass = encoder.beginComputePass();
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, group);
-      for (let n = 0; n < repeats; n++) pass.dispatchWorkgroups(dispatch!.bundles, y);
-      pass.end();
-      const start = performance.now();
-      await readback.finish(encoder, [{ buffer: buffers.output, offset: 0, size: 4 }]);
-      if (i > 0) best = Math.min(best, performance.now() - start);
-    }
-    return Math.max(0, best - readback.roundTripMs) / repeats;
-  };
-
-  const measure = async ({ pipelines }: Tuned, operation: 'matvec' | 'matmul', y: number, repeats: number) => {
-    const count = operation === 'matvec' ? 1 : sizes.maxBatch;
-    device.queue.writeBuffer(buffers.step, 0, stepNumbers(0, count, 0, count));
-    await pipelines.prepare(operation, {}, FORMAT);
-    const { weights, input, output, step } = buffers;
-    const group = pipelines.group(operation, [{ buffer: step, size: 16 }, weights, table, input, output]);
-    return time(pipelines.get(operation, {}, FORMAT), group, y, repeats);
-  };
-
   return {
-    vector: (tuned) => measure(tuned, 'matvec', 1, REPEATS),
-    matrix: (tuned) => {
-      const { teams, tokens } = tuned.tuning.matrix;
-      return measure(tuned, 'matmul', Math.ceil(sizes.maxBatch / (teams * tokens)), MATRIX_REPEATS);
+    async measure({ pipelines }) {
+      await pipelines.prepare('matvec', {}, FORMAT);
+      const pipeline = pipelines.get('matvec', {}, FORMAT);
+      const { weights, input, output, step } = buffers;
+      const group = pipelines.group('matvec', [{ buffer: step, size: 16 }, weights, table, input, output]);
+      device.queue.writeBuffer(step, 0, stepNumbers(0, 1, 0, 1));
+      let best = Number.POSITIVE_INFINITY;
+      // The first one warms up.
+      for (let i = 0; i <= MEASUREMENTS; i++) {
+        const encoder = device.createCommandEncoder({ label: 'measurement' });
+        const pass = encoder.beginComputePass();
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, group);
+        for (let n = 0; n < REPEATS; n++) pass.dispatchWorkgroups(dispatch!.bundles);
+        pass.end();
+        const start = performance.now();
+        await readback.finish(encoder, [{ buffer: output, offset: 0, size: 4 }]);
+        if (i > 0) best = Math.min(best, performance.now() - start);
+      }
+      return best;
     },
     destroy: () => {
       for (const buffer of [...Object.values(buffers), table]) buffer.destroy();
