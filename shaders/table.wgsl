@@ -5,4 +5,4 @@
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> arena: array<vec4<i32>>;
 @group(0) @binding(2) var<storage, read> table: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> act_in: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> act_in: array<vec4<f32>, MAX_BATCH * ACT_ROW>;

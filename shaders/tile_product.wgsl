@@ -33,7 +33,11 @@ fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u3
       var sums$t = InputSums();
 //#repeat g GROUPS
       var low$g$t = vec4<f32>();
+//#if HALVES
       var high$g$t = vec4<f32>();
+//#else
+      const high$g$t = vec4<f32>();
+//#endif
 //#end
 //#end
 //#if LOOPED
@@ -53,8 +57,12 @@ fn tile_product(first: u32, segments: u32, row_group: u32, slice: u32, token: u3
 //#repeat r ROWS
       let w$p$g$r = columns$r(part$p$g);
 //#repeat t TOKENS
+//#if HALVES
       low$g$t[$r] += dot(w$p$g$r.low, x$p$t.low);
       high$g$t[$r] += dot(w$p$g$r.high, x$p$t.high);
+//#else
+      low$g$t[$r] += dot(w$p$g$r.low, x$p$t.low) + dot(w$p$g$r.high, x$p$t.high);
+//#endif
 //#end
 //#end
 //#end

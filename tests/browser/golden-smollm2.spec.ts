@@ -1,14 +1,16 @@
 /** The default model: nine prompts on WASM, those that one can wait for on a software GPU on WebGPU. */
-import { readGolden, rms } from '../support/golden.ts';
+import { readGolden } from '../support/golden.ts';
 import { DEFAULT_MODEL as DEFAULT_MODEL_PATH, repoPath } from '../support/node-model.ts';
 import {
-  AGREEMENT,
   expectAgreement,
   freeRunning,
   fullLogits,
+  type Judged,
   loadOn,
   nodeReference,
   OF_LLAMACPP,
+  OVER_A_TEXT,
+  rmsOfText,
   teacherForced,
 } from './golden-judge.ts';
 import { DEFAULT_MODEL, expect, hasDefaultModel, openHost, test } from './support/test.ts';
@@ -56,19 +58,20 @@ test('WebGPU: the same tokens, and the same logits as WASM', async ({ page, serv
   const items = onWebGpu(browserName);
   const reference = await nodeReference(DEFAULT_MODEL_PATH);
   await openHost(page, server);
-  const fulls = { wasm: [] as number[][], webgpu: [] as number[][] };
+  const judged = { wasm: [] as Judged[], webgpu: [] as Judged[] };
   for (const backend of ['wasm', 'webgpu'] as const) {
     await loadOn(page, backend, DEFAULT_MODEL, 256);
     for (const item of items) {
-      const { topError } = await teacherForced(page, item);
+      const one = await teacherForced(page, item);
+      const { topError } = one;
+      judged[backend].push(one);
       expect(topError, `${backend}, ${item.name}`).toBeLessThanOrEqual(OF_LLAMACPP * item.llamacppMaxTopError!);
       if (backend === 'webgpu') await freeRunning(page, item, topError);
       const full = await fullLogits(page, item.ids);
-      expectAgreement(backend, full, await reference(item.ids), `${backend}, ${item.name}`);
-      fulls[backend].push(full);
+      expectAgreement(full, await reference(item.ids), `${backend}, ${item.name}`);
     }
   }
   for (const [i, item] of items.entries()) {
-    expect(rms(fulls.wasm[i]!, fulls.webgpu[i]!), item.name).toBeLessThanOrEqual(AGREEMENT);
+    expect(rmsOfText(judged.wasm[i]!, judged.webgpu[i]!), item.name).toBeLessThanOrEqual(OVER_A_TEXT);
   }
 });

@@ -4,14 +4,16 @@ import { join } from 'node:path';
 import type { Page } from '@playwright/test';
 import { rms, tinyModels } from '../support/golden.ts';
 import {
-  AGREEMENT,
   BACKENDS,
   type Backend,
   expectAgreement,
   freeRunning,
+  type Judged,
   loadOn,
   nodeReference,
   OF_LLAMACPP,
+  OVER_A_TEXT,
+  rmsOfText,
   teacherForced,
 } from './golden-judge.ts';
 import { expect, openHost, test } from './support/test.ts';
@@ -57,19 +59,21 @@ for (const kind of new Set(all.map(kindOf))) {
 
 async function judgeModel(page: Page, { name, gguf, golden }: TinyModel, backends: readonly Backend[]): Promise<void> {
   const reference = await nodeReference(gguf);
-  const onWasm: number[][] = [];
+  const onWasm: Judged[] = [];
   for (const backend of backends) {
     await loadOn(page, backend, name);
     for (const [i, item] of golden.cases.entries()) {
-      const { first, topError } = await teacherForced(page, item);
+      const judged = await teacherForced(page, item);
+      const { topError } = judged;
+      const first = judged.steps[0]!;
       const where = `${name} on ${backend}, ${item.name}`;
       const error = rms(first, item.exactLogits!);
       expect(error, `${where}: rms error`).toBeLessThanOrEqual(OF_LLAMACPP * item.llamacppRmsError!);
-      expectAgreement(backend, first, await reference(item.ids), where);
+      expectAgreement(first, await reference(item.ids), where);
       // Step by step a software GPU takes its time: one prompt of some length must do.
       if (backend === 'wasm' || item.name === 'ids33') await freeRunning(page, item, topError);
-      if (backend === 'wasm') onWasm.push(first);
-      else expect(rms(first, onWasm[i]!), `${where}: against WASM`).toBeLessThanOrEqual(AGREEMENT);
+      if (backend === 'wasm') onWasm.push(judged);
+      else expect(rmsOfText(judged, onWasm[i]!), `${where}: against WASM`).toBeLessThanOrEqual(OVER_A_TEXT);
     }
   }
 }

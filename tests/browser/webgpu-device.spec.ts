@@ -1,20 +1,23 @@
 import type * as Device from './kernels/device.ts';
 import { expect, test } from './support/test.ts';
 
-/** Dispatches a layer and around them (embedding, last norm, head) that decoding may take. */
+/** Dispatches a layer and around them (embedding, last norm, head, candidates twice) that decoding may take. */
 const DISPATCHES_PER_LAYER = 8;
-const OTHER_DISPATCHES = 3;
+const OTHER_DISPATCHES = 5;
+/** Bytes of 40 candidates. */
+const READ_BYTES = 400;
 const LAYERS = 2;
 
 type Check = Exclude<keyof typeof Device, 'default'>;
 
 for (const [title, name, verify] of [
   [
-    'one submit and one readback a token, few dispatches',
+    'one submit and one small readback a token, few dispatches',
     'countCalls',
     (found: Awaited<ReturnType<typeof Device.countCalls>>) => {
       expect(found.submits).toBe(10);
       expect(found.maps).toBe(10);
+      expect(found.mappedBytes).toBeLessThanOrEqual(10 * READ_BYTES);
       expect(found.dispatches).toBeLessThanOrEqual(10 * (LAYERS * DISPATCHES_PER_LAYER + OTHER_DISPATCHES));
     },
   ],

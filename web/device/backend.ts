@@ -5,6 +5,7 @@
  */
 import type { HyperParameters, MatrixRole, TileData, VectorRole } from '../model/types.ts';
 import type { Range } from '../plan/types.ts';
+import type { Selection } from './best.ts';
 import type { OperationTimer } from './run-timed.ts';
 
 export type { TileData };
@@ -61,8 +62,13 @@ export interface Step {
   /** Added to the residual stream before the first operation: count × dim. */
   add?: Float32Array;
   ops: StepOp[];
-  /** What to read back: partial and residual are count × dim, logits are positions × local vocabulary rows. */
-  output: 'none' | 'partial' | 'residual' | 'logits';
+  /**
+   * What to read back: partial and residual are count × dim, logits are positions × local vocabulary rows; best is what
+   * `decodeBest` reads, of the one position that has logits.
+   */
+  output: 'none' | 'partial' | 'residual' | 'logits' | 'best';
+  /** For output `best`: at most `selection.most` candidates. */
+  best?: Selection;
   /** Told the time of every operation, where the backend `timesOperations`. That costs time, and changes no result. */
   timer?: OperationTimer;
 }
@@ -118,6 +124,14 @@ export interface Backend {
    * Rejects with DeviceError `lost` when the device went away.
    */
   run(step: Step): Promise<Float32Array>;
+
+  /** Of a backend that takes steps with output `best`, because reading all logits takes it time. */
+  readonly selection?: {
+    /** Most candidates of a step. */
+    readonly most: number;
+    /** All logits of the last step with output `best`. */
+    readLogits(): Promise<Float32Array>;
+  };
 
   readKv(layer: number, kvHead: number, from: number, to: number): Promise<KvSlice>;
   writeKv(layer: number, kvHead: number, from: number, slice: KvSlice): Promise<void>;

@@ -1,6 +1,7 @@
 /** How a member takes a batch through its stage: alone in one step, or in steps between exchanges with the others. */
 import type { Range } from '../plan/types.ts';
 import type { Step } from './backend.ts';
+import type { Selection } from './best.ts';
 import { type Executor, soloLayers } from './executor.ts';
 import { type OperationTimer, runTimed } from './run-timed.ts';
 
@@ -54,8 +55,11 @@ export interface Batch {
   input: { ids: Uint32Array } | { residual: Float32Array };
   /** Only these layers of the member's; default all. */
   layers?: Range;
-  /** What to give back: the residual stream for the next stage, or logits of owned vocabulary rows. */
-  output: 'none' | 'residual' | { logits: 'last' | 'all' };
+  /**
+   * What to give back: the residual stream for the next stage, or logits of owned vocabulary rows, or only the best of
+   * the last position's (Step's output `best`).
+   */
+  output: 'none' | 'residual' | { logits: 'last' | 'all'; best?: Selection | undefined };
   /** Measures every layer. A member without company then computes half by half, which is slower. */
   timer?: LayerTimer | undefined;
   /** Measures every operation that the backend can tell from the others. */
@@ -69,12 +73,21 @@ export async function runStage(executor: Executor, exchange: Exchange, batch: Ba
   const start: Pick<Step, 'ids' | 'residual'> = 'ids' in input ? { ids: input.ids } : { residual: input.residual };
   const first: Step['ops'] = 'ids' in input ? [{ op: 'embed' }] : [];
   const last: Step['ops'] = typeof output === 'object' ? [{ op: 'head', positions: output.logits }] : [];
-  const kind = typeof output === 'object' ? 'logits' : output;
-  const run: StageSteps = { position, count, start, first, last, kind, timer };
+  const best = typeof output === 'object' ? output.best : undefined;
+  const kind = typeof output !== 'object' ? output : best ? 'best' : 'logits';
+  const run: StageSteps = {
+    position,
+    count,
+    start,
+    first,
+    last,
+    result: { output: kind, ...(best && { best }) },
+    timer,
+  };
   if (exchange.members > 1) return sharedStage(via, exchange, layers, run);
   if (!timer) {
     const ops = [...first, ...soloLayers(layers), ...last];
-    return via.run({ position, count, ...start, ops, output: kind });
+    return via.run({ position, count, ...start, ops, ...run.result });
   }
   return timedStage(via, layers, run, timer);
 }
@@ -83,7 +96,7 @@ interface StageSteps extends Pick<Step, 'position' | 'count'> {
   start: Pick<Step, 'ids' | 'residual'>;
   first: Step['ops'];
   last: Step['ops'];
-  kind: 'none' | 'residual' | 'logits';
+  result: Pick<Step, 'output' | 'best'>;
   timer?: LayerTimer | undefined;
 }
 
@@ -124,14 +137,14 @@ async function sharedStage(
     await exchange.verify(residual.slice());
     [input, before] = [{}, []];
   }
-  return executor.run({ position, count, ...input, ops: [...before, ...run.last], output: run.kind });
+  return executor.run({ position, count, ...input, ops: [...before, ...run.last], ...run.result });
 }
 
 /** The same operations as in one step, but one step for each half of a layer. The residual is read back to know its end. */
 async function timedStage(
   executor: Steps,
   [from, to]: Range,
-  { position, count, start, first, last, kind }: StageSteps,
+  { position, count, start, first, last, result }: StageSteps,
   timer: LayerTimer,
 ): Promise<Float32Array> {
   let input = start;
@@ -146,5 +159,5 @@ async function timedStage(
       before = [];
     }
   }
-  return executor.run({ position, count, ...input, ops: [...before, ...last], output: kind });
+  return executor.run({ position, count, ...input, ops: [...before, ...last], ...result });
 }

@@ -10,6 +10,7 @@ import type { Link } from '../../mesh/link.ts';
 import { allFinite, decode, encode, type NumberType, wireBytes } from '../../mesh/wire.ts';
 import type { Range } from '../../plan/types.ts';
 import type { Step } from '../backend.ts';
+import { decodeBest, type Selection } from '../best.ts';
 import { selectCandidates } from '../candidates.ts';
 import type { Executor } from '../executor.ts';
 import { ALONE, type Exchange, type LayerWatch, runStage, type Watcher } from '../member.ts';
@@ -106,7 +107,9 @@ export function startStageRun(options: StageRunOptions): StageRun {
   let broken = false;
   let waitedMs = 0;
   let holdAt: { position: number; layer: number } | undefined;
-  let logits = new Float32Array(0);
+  let logits: Float32Array = new Float32Array(0);
+  /** The last batch's logits have stayed on the device, because only the best of them were wanted. */
+  let logitsOnDevice = false;
   const times = createLayerTimes(executor.weights.share.layers, members.length > 1);
 
   const linkTo = (device: number): Link => {
@@ -180,7 +183,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
     if (!last) throw new FrameError('a wish for logits to a device that has none');
     const want = wish(frame);
     if (frame.slot === TokenSlot.again) {
-      if (want) answer(frame.position, want);
+      if (want) answerAgain(frame.position, want).catch(fail);
       return;
     }
     wants.set(frame.position, want);
@@ -212,9 +215,15 @@ export function startStageRun(options: StageRunOptions): StageRun {
     if (type !== 'f32') decode(type, handOver.payload.subarray(0, length), residual, true);
   }
 
-  /** Sends the best tokens among the owned rows, from the logits of the last batch. */
-  function answer(position: number, want: Want | undefined): void {
-    const payload = encodeForwarded(want ? summarize(want) : { candidates: [] });
+  async function answerAgain(position: number, want: Want): Promise<void> {
+    if (logitsOnDevice) logits = (await executor.backend.selection?.readLogits()) ?? logits;
+    logitsOnDevice = false;
+    answer(position, summarize(want));
+  }
+
+  /** Sends the best tokens among the owned rows. */
+  function answer(position: number, forwarded: Forwarded): void {
+    const payload = encodeForwarded(forwarded);
     const buffer = createFrameBuffer(payload.length);
     buffer.payload.set(payload);
     void host.send(
@@ -224,9 +233,27 @@ export function startStageRun(options: StageRunOptions): StageRun {
     );
   }
 
+  const vocab = share?.vocab ?? [];
+  const rows = vocab.reduce((n, [from, to]) => n + to - from, 0);
+
+  const idOf = (row: number): number => {
+    let before = 0;
+    for (const [from, to] of vocab) {
+      if (row < before + to - from) return from + row - before;
+      before += to - from;
+    }
+    throw new RangeError(`row ${row} of ${rows} of the vocabulary`);
+  };
+
+  /** What the device can find itself, of a wish that is already here. */
+  function selectionFor(want: Want | undefined): Selection | undefined {
+    const { selection } = executor.backend;
+    if (!selection || !want || rows === 0 || want.positions !== 'last' || want.full || want.penalty) return undefined;
+    return want.top <= selection.most ? { top: want.top, temperature: want.temperature } : undefined;
+  }
+
+  /** Out of the logits of the last batch. */
   function summarize(want: Want): Forwarded {
-    const vocab = share?.vocab ?? [];
-    const rows = vocab.reduce((n, [from, to]) => n + to - from, 0);
     const positions = rows === 0 ? 0 : logits.length / rows;
     const parts = (t: number) => {
       let at = t * rows;
@@ -272,8 +299,9 @@ export function startStageRun(options: StageRunOptions): StageRun {
       return;
     }
     const wanted = last && batch.logits !== LogitSlot.none;
+    const best = wanted && batch.logits === LogitSlot.last ? selectionFor(wants.get(position)) : undefined;
     const output = wanted
-      ? { logits: batch.logits === LogitSlot.all ? ('all' as const) : ('last' as const) }
+      ? { logits: batch.logits === LogitSlot.all ? ('all' as const) : ('last' as const), best }
       : last || !leads
         ? 'none'
         : 'residual';
@@ -287,12 +315,19 @@ export function startStageRun(options: StageRunOptions): StageRun {
     await watch?.done();
     if (!last) {
       if (leads) sendResidual(next, batch, result, HAND_OVER);
+    } else if (best) {
+      logitsOnDevice = true;
+      const found = decodeBest(result, best.temperature, idOf);
+      wants.delete(position);
+      answer(position, { candidates: [found] });
     } else {
+      logitsOnDevice = false;
       if (wanted) {
         if (logits.length !== result.length) logits = new Float32Array(result.length);
         logits.set(result);
       }
-      answer(position, wanted ? await wantAt(position) : undefined);
+      const want = wanted ? await wantAt(position) : undefined;
+      answer(position, want ? summarize(want) : { candidates: [] });
     }
     stats.position = position;
     stats.batchSize = count;

@@ -10,6 +10,7 @@ import {
   type Tile,
   type TileData,
 } from '../backend.ts';
+import { MOST_BEST, wordsOfBest } from '../best.ts';
 import { type AdapterOptions, requestWebGpuDevice, type WebGpuDevice } from './adapter.ts';
 import { createArena } from './arena.ts';
 import { createCache } from './cache.ts';
@@ -82,6 +83,8 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
     pipelines.prepare('attention'),
     pipelines.prepare('swiglu'),
     pipelines.prepare('merge'),
+    pipelines.prepare('summarize'),
+    pipelines.prepare('select'),
   ]);
 
   const arena = createArena(checked, layerBytes(hyper));
@@ -143,6 +146,7 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
         recorder.layer = undefined;
         recorder.mark('head');
         head.record(recorder, positions, adding);
+        if (step.output === 'best' && step.best) head.select(recorder, step.best);
         adding = false;
       } else {
         recorder.layer = op.layer;
@@ -156,8 +160,10 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
   /** What to read back. A step without output reads four bytes all the same: its end is the end of its work. */
   const outputOf = (step: Step): { buffer: GPUBuffer; values: number } => {
     if (step.output === 'none') return { buffer: scratch.residual, values: 1 };
-    if (step.output !== 'logits') return { buffer: scratch[step.output], values: step.count * hyper.dim };
+    if (step.output !== 'logits' && step.output !== 'best')
+      return { buffer: scratch[step.output], values: step.count * hyper.dim };
     if (!head) throw new DeviceError('unsupported', 'This device has no output head.');
+    if (step.output === 'best') return { buffer: head.best, values: wordsOfBest(step.best?.top ?? 0) };
     return { buffer: head.logits(), values: headPositions(step) * head.rows };
   };
 
@@ -249,6 +255,13 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
       head = tiles && norm && createHead(shop, tiles, norm);
     },
     run,
+    selection: {
+      most: MOST_BEST,
+      async readLogits() {
+        if (!head) throw new DeviceError('unsupported', 'This device has no output head.');
+        return new Float32Array(await readback.copy([{ buffer: head.logits(), offset: 0, size: head.rows * 4 }]));
+      },
+    },
     readKv: (layer, kvHead, from, to) => cache.read(layer, kvHead, from, to),
     async writeKv(layer, kvHead, from, slice) {
       cache.write(layer, kvHead, from, slice);

@@ -1,7 +1,9 @@
 /** The output head: norm and the owned vocabulary rows. */
 import type { PlacedTile } from '../backend.ts';
+import { MOST_BEST, type Selection, wordsOfBest } from '../best.ts';
 import { roundUp, STORAGE } from './gpu.ts';
 import { createOwner, normCommand, productCommand, type Workshop } from './layer.ts';
+import { LOGITS_PER_CHUNK } from './pipelines.ts';
 import type { Recorder } from './recorder.ts';
 
 export interface Head {
@@ -11,6 +13,10 @@ export interface Head {
   logits(): GPUBuffer;
   /** Logits of `positions` tokens, from the one in the second Step slot on. */
   record(recorder: Recorder, positions: number, add: boolean): void;
+  /** Finds the best of the logits of one position. */
+  select(recorder: Recorder, selection: Selection): void;
+  /** What `select` has found (select.wgsl). */
+  readonly best: GPUBuffer;
   bytes(): number;
   destroy(): void;
 }
@@ -31,6 +37,7 @@ export function createHead(shop: Workshop, tiles: PlacedTile[], normWeight: Floa
   };
   // Logits of many positions are wanted seldom, so there is room for one at first.
   let current = sized(1);
+  const selection = createSelection(shop, rows);
   const drop = () => {
     current.logits.destroy();
     current.tables.destroy();
@@ -46,10 +53,47 @@ export function createHead(shop: Workshop, tiles: PlacedTile[], normWeight: Floa
       norm(recorder, positions, add);
       current.multiply(recorder, positions);
     },
-    bytes: () => owner.bytes() + current.logits.size + current.tables.bytes(),
+    select: (recorder, wanted) => selection.record(recorder, current.logits, wanted),
+    best: selection.best,
+    bytes: () => selection.bytes + owner.bytes() + current.logits.size + current.tables.bytes(),
     destroy() {
       drop();
       owner.destroy();
+      selection.destroy();
+    },
+  };
+}
+
+/** 32-bit words of a Chunk and of a Wanted (candidates.wgsl). */
+const CHUNK_WORDS = 5;
+const WANTED_WORDS = 4;
+
+function createSelection({ checked, pipelines }: Workshop, rows: number) {
+  const { device } = checked;
+  const count = Math.max(1, Math.ceil(rows / LOGITS_PER_CHUNK));
+  const { chunks, best, wanted } = checked.create('the candidates', () => ({
+    chunks: device.createBuffer({ label: 'chunks', size: roundUp(count * CHUNK_WORDS * 4, 16), usage: STORAGE() }),
+    best: device.createBuffer({ label: 'best', size: roundUp(wordsOfBest(MOST_BEST) * 4, 16), usage: STORAGE() }),
+    wanted: device.createBuffer({
+      label: 'wanted',
+      size: WANTED_WORDS * 4,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    }),
+  }));
+  const [summarize, select] = [pipelines.get('summarize'), pipelines.get('select')];
+  return {
+    best,
+    bytes: chunks.size + best.size,
+    /** Writes what is wanted to the queue at once. */
+    record(recorder: Recorder, logits: GPUBuffer, { top, temperature }: Selection) {
+      const words = Uint32Array.of(rows, top, 0, 0);
+      new Float32Array(words.buffer)[2] = 1 / (temperature || 1);
+      device.queue.writeBuffer(wanted, 0, words);
+      recorder.dispatch(summarize, pipelines.group('summarize', [wanted, logits, chunks]), count);
+      recorder.dispatch(select, pipelines.group('select', [wanted, logits, chunks, best]), 1);
+    },
+    destroy() {
+      for (const buffer of [chunks, best, wanted]) buffer.destroy();
     },
   };
 }

@@ -33,9 +33,14 @@ const BINDINGS: Record<Operation, string> = {
   merge: 'uwr',
   bias: 'uwr',
   embed: 'rrw',
+  summarize: 'urw',
+  select: 'urww',
   rope: 'urrrrwww',
   attention: 'urrrrw',
 };
+
+/** Logits that one workgroup of summarize.wgsl takes. */
+export const LOGITS_PER_CHUNK = 256;
 
 /** Choices within an operation; each combination is a pipeline. */
 export type Variant = Partial<Record<'ADD' | 'BIAS', boolean>>;
@@ -149,6 +154,7 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
     BIAS_AT: hyper.qkNorm ? 2 * hyper.headDim : 0,
     CHUNK: tuning.chunk,
     FOUR: 4,
+    LOGITS_PER_CHUNK: LOGITS_PER_CHUNK,
     CONTEXT: context,
     DIM: hyper.dim,
     EPSILON: { f32: hyper.normEpsilon },

@@ -7,6 +7,7 @@
 import activations from '../../../shaders/activations.wgsl?raw';
 import attention from '../../../shaders/attention.wgsl?raw';
 import bias from '../../../shaders/bias.wgsl?raw';
+import candidates from '../../../shaders/candidates.wgsl?raw';
 import embed from '../../../shaders/embed.wgsl?raw';
 import gated from '../../../shaders/gated.wgsl?raw';
 import matmul from '../../../shaders/matmul.wgsl?raw';
@@ -14,9 +15,11 @@ import matvec from '../../../shaders/matvec.wgsl?raw';
 import merge from '../../../shaders/merge.wgsl?raw';
 import norm from '../../../shaders/norm.wgsl?raw';
 import rope from '../../../shaders/rope.wgsl?raw';
+import select from '../../../shaders/select.wgsl?raw';
 import silu from '../../../shaders/silu.wgsl?raw';
 import step from '../../../shaders/step.wgsl?raw';
 import storeRows from '../../../shaders/store_rows.wgsl?raw';
+import summarize from '../../../shaders/summarize.wgsl?raw';
 import swiglu from '../../../shaders/swiglu.wgsl?raw';
 import table from '../../../shaders/table.wgsl?raw';
 import tileProduct from '../../../shaders/tile_product.wgsl?raw';
@@ -26,11 +29,12 @@ import weightsQ4 from '../../../shaders/weights_q4.wgsl?raw';
 import weightsQ8 from '../../../shaders/weights_q8.wgsl?raw';
 import type { Format } from './layout.ts';
 
-const OPERATIONS = { attention, bias, embed, gated, matmul, matvec, merge, norm, rope, swiglu };
+const OPERATIONS = { attention, bias, embed, gated, matmul, matvec, merge, norm, rope, select, summarize, swiglu };
 export type Operation = keyof typeof OPERATIONS;
 
 const SNIPPETS: Record<string, string> = {
   activations,
+  candidates,
   silu,
   step,
   store_rows: storeRows,

@@ -8,9 +8,9 @@ import { activationValues, stepNumbers } from './scratch.ts';
 
 /** Measured on SwiftShader and llvmpipe: few lanes, no barriers, several rows for every load of inputs. */
 const PROCESSOR: Tuning = {
-  bundle: 16,
-  vector: { groups: 2, slices: 1 },
-  matrix: { groups: 2, tokens: 4, teams: 1 },
+  bundle: 32,
+  vector: { groups: 4, slices: 1 },
+  matrix: { groups: 4, tokens: 4, teams: 1 },
   rowThreads: 32,
   headThreads: 16,
   heads: 4,
