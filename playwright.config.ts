@@ -21,6 +21,7 @@ const CHROMIUM_ONLY = [
   /mesh\.spec/,
   /mesh-panel/,
   /mesh-links/,
+  /profile\.spec/,
   /mesh-loss/,
   /mesh-shards/,
   /migration/,
