@@ -29,8 +29,8 @@ const all = tinyModels();
 
 /**
  * A GPU played by the processor compiles shaders for seconds, and they are the same for all tensor types of a layout of the
- * device: one model of each must do on WebGPU, and in Firefox, which is slower, on WASM too, since that has the same bits
- * everywhere. ALL_MODELS=1 judges all of them on both.
+ * device: one model of each must do on WebGPU, and in Firefox, which is slower, on WASM too, since that computes
+ * alike everywhere. ALL_MODELS=1 judges all of them on both.
  */
 const ONE_A_LAYOUT = ['tiny-llama.F16', 'tiny-llama.Q4_0', 'tiny-llama.Q6_K', 'tiny-qwen2.Q8_0', 'tiny-qwen3.Q4_0'];
 const MIXED = ['tiny-llama.Q5_K_M', 'tiny-llama-wide.Q4_K_M'];
