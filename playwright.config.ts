@@ -18,6 +18,7 @@ const FIREFOX_PREFERENCES = {
 const CHROMIUM_ONLY = [
   /acceptance\.spec/,
   /contribute-page/,
+  /distributed-llama/,
   /mesh\.spec/,
   /mesh-panel/,
   /mesh-links/,

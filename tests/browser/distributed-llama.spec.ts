@@ -6,11 +6,6 @@ import { repoPath } from '../support/node-model.ts';
 import { greedy as answer, openMesh } from './support/mesh-pages.ts';
 import { expect, openHost, test } from './support/test.ts';
 
-test.skip(
-  ({ browserName }) => browserName !== 'chromium',
-  'once, in Chromium: nothing of it differs from GGUF in a browser',
-);
-
 const TINY = 'tiny-llama.Q4_0';
 const NAME = 'dllama_model_tiny_q40.m';
 const tiny = readGolden(repoPath(`tests/fixtures/${TINY}.json`)).cases.find(({ name }) => name === 'ids7')!;

@@ -5,11 +5,6 @@ import { repoPath } from '../support/node-model.ts';
 import { contribute, contributeStatus, greedy, type MeshPages, openMesh, statusOf } from './support/mesh-pages.ts';
 import { expect, test } from './support/test.ts';
 
-test.skip(
-  ({ browserName }) => browserName !== 'chromium',
-  'once: links have their loss tested in every browser, and what follows from it in node',
-);
-
 const TINY = 'tiny-llama.Q4_0';
 const tiny = readGolden(repoPath(`tests/fixtures/${TINY}.json`)).cases.find(({ name }) => name === 'ids33')!;
 const TOKENS = 16;

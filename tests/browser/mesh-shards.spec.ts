@@ -11,11 +11,6 @@ import { DEFAULT_MODEL as DEFAULT_FILE, openModel, repoPath } from '../support/n
 import { greedy, type MeshPages, openMesh, statusOf } from './support/mesh-pages.ts';
 import { DEFAULT_MODEL, expect, hasDefaultModel, test } from './support/test.ts';
 
-test.skip(
-  ({ browserName }) => browserName !== 'chromium',
-  'once, in Chromium: the store has a test of its own in every browser',
-);
-
 const TINY = 'tiny-llama.Q4_0';
 const tiny = readGolden(repoPath(`tests/fixtures/${TINY}.json`)).cases.find(({ name }) => name === 'ids33')!;
 const TOKENS = 16;

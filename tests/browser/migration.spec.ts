@@ -82,13 +82,12 @@ const moves: [text: string, ratios: string, Migration][] = [
   ['a layer', '1@1*1:1', { from: 1, to: 0, layers: 1 }],
 ];
 
-/** What moves to and from a GPU: heads with their KV, columns, and a layer. Which of them is planned in the same way. */
+/** To a GPU, from one, and between two: heads with their KV, columns, a layer. What moves is planned alike everywhere. */
 const THROUGH_GPU = ['heads', 'both', 'heads in the middle of a token', 'a layer'];
 
 for (const [name, devices, hostBackend, chosen] of [
   ['WASM', ['wasm', 'wasm'], 'wasm', moves],
-  ['WASM and WebGPU', ['wasm', 'webgpu'], 'wasm', moves.filter(([text]) => THROUGH_GPU.includes(text))],
-  ['WebGPU at the host', ['wasm', 'webgpu'], 'webgpu', moves.filter(([text]) => THROUGH_GPU.includes(text))],
+  ['WASM between two WebGPUs', ['wasm', 'webgpu'], 'webgpu', moves.filter(([text]) => THROUGH_GPU.includes(text))],
 ] as const) {
   test(`${name}: moves while an answer streams leave the text as it is`, async ({ browser, server }) => {
     test.setTimeout(240_000);
@@ -155,7 +154,6 @@ test('a move is cancelled by its signal, and a second asked for at once waits fo
 
 test.describe('the plan socket', () => {
   test.skip(process.platform === 'win32', 'Windows has no Unix sockets');
-  test.skip(({ browserName }) => browserName !== 'chromium', 'the server’s side is the same for every browser');
   let folder: string;
   let path: string;
   let own: TestServer | undefined;
@@ -264,7 +262,6 @@ test.describe('the plan socket', () => {
 
 test.describe('the default model', () => {
   test.skip(!hasDefaultModel(), 'models/ lacks the default model: run npm start once');
-  test.skip(({ browserName }) => browserName !== 'chromium', 'one browser is enough for the large model');
   const golden = readGolden(repoPath('tests/fixtures/smollm2-135m-instruct.q4_1.json'));
   const { ids, greedy: expected } = golden.cases.find(({ name }) => name === 'count')!;
 

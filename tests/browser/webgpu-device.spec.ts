@@ -84,8 +84,8 @@ for (const [title, name, verify] of [
     },
   ],
 ] as const) {
-  test(`WebGPU: ${title}`, async ({ modulePage }) => {
-    const found = await modulePage.evaluate(async (name: Check) => {
+  test(`WebGPU: ${title}`, async ({ sharedModulePage: page }) => {
+    const found = await page.evaluate(async (name: Check) => {
       const path = '/tests/browser/kernels/device.ts';
       const device = (await import(path)) as typeof Device;
       return device[name]();

@@ -45,8 +45,8 @@ const CASES: Record<string, Case> = {
 };
 
 for (const [name, one] of Object.entries(CASES)) {
-  test(`WebGPU equals the reference: ${name}`, async ({ modulePage }) => {
-    const result = await modulePage.evaluate(async (one) => {
+  test(`WebGPU equals the reference: ${name}`, async ({ sharedModulePage: page }) => {
+    const result = await page.evaluate(async (one) => {
       const module = '/tests/browser/kernels/compare.ts';
       const { compare } = (await import(module)) as typeof import('./kernels/compare.ts');
       return compare(one);
@@ -58,10 +58,10 @@ for (const [name, one] of Object.entries(CASES)) {
 
 for (const halves of [false, true]) {
   test(`WebGPU: tiles that are cut compute together what the whole ones compute${halves ? ', with halves' : ''}`, async ({
-    modulePage,
+    sharedModulePage: page,
   }) => {
     const kinds: TileKind[] = halves ? ['q4'] : ['q4', 'q8', 'q8-16', 'q8-mins', 'f32', 'f16', 'bf16'];
-    const results = await modulePage.evaluate(
+    const results = await page.evaluate(
       async (options) => {
         const module = '/tests/browser/kernels/compare.ts';
         const { cutTiles } = (await import(module)) as typeof import('./kernels/compare.ts');
@@ -78,8 +78,10 @@ for (const halves of [false, true]) {
   });
 }
 
-test('WebGPU equals the reference: tiles that lie side by side and across each other', async ({ modulePage }) => {
-  const errors = await modulePage.evaluate(async () => {
+test('WebGPU equals the reference: tiles that lie side by side and across each other', async ({
+  sharedModulePage: page,
+}) => {
+  const errors = await page.evaluate(async () => {
     const module = '/tests/browser/kernels/compare.ts';
     const { compareOddTiles } = (await import(module)) as typeof import('./kernels/compare.ts');
     return compareOddTiles();
@@ -88,8 +90,10 @@ test('WebGPU equals the reference: tiles that lie side by side and across each o
   for (const error of errors) expect(error).toBeLessThan(2e-6);
 });
 
-test('timing the operations changes no bit; without timestamps nothing is timed', async ({ modulePage }) => {
-  const [timed, untimed] = await modulePage.evaluate(async (shape) => {
+test('timing the operations changes no bit; without timestamps nothing is timed', async ({
+  sharedModulePage: page,
+}) => {
+  const [timed, untimed] = await page.evaluate(async (shape) => {
     const module = '/tests/browser/kernels/compare.ts';
     const { timeOperations } = (await import(module)) as typeof import('./kernels/compare.ts');
     return [await timeOperations(shape, false), await timeOperations(shape, true)];
