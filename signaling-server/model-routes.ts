@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { listModels, type OpenModel, openModel } from './model-files.ts';
 import { parseRange } from './ranges.ts';
-import { parseStrided, readStrided } from './strided.ts';
+import { bytesOf, parseStrided, readStrided } from './strided.ts';
 
 const PREFIX = '/models/';
 const BASE = 'http://server';
@@ -96,7 +96,7 @@ async function sendStrided(
   }
   response.setHeader('ETag', model.etag);
   response.setHeader('Content-Type', 'application/octet-stream');
-  response.setHeader('Content-Length', strided.length * strided.count);
+  response.setHeader('Content-Length', bytesOf(strided));
   if (request.method === 'HEAD') response.end();
   else await pipeline(Readable.from(readStrided(model.handle, strided), { highWaterMark: 1 }), response);
 }

@@ -15,11 +15,35 @@ const MAX_TOTAL = 256 * (1 << 20);
 /** Pieces that lie within this many bytes are read with one call. */
 const READ_WINDOW = 1 << 20;
 
-/** Reads the query of a strided request for a file of `size` bytes; a string says in words what is wrong with it. */
-export function parseStrided(query: URLSearchParams, size: number): Strided | string {
+/** Most sets of pieces in one answer: their numbers must fit the address of a request. */
+const MAX_SETS = 128;
+
+/**
+ * Reads the query of a strided request for a file of `size` bytes: one set of pieces, or several where every parameter
+ * stands as often. A string says in words what is wrong with it.
+ */
+export function parseStrided(query: URLSearchParams, size: number): Strided[] | string {
+  const sets = query.getAll('offset').length;
+  if (sets > MAX_SETS) return `Ask for at most ${MAX_SETS} sets of pieces at once.`;
+  const all: Strided[] = [];
+  for (let i = 0; i < Math.max(1, sets); i++) {
+    const one = parseSet((key) => query.getAll(key)[i] ?? '', size);
+    if (typeof one === 'string') return one;
+    all.push(one);
+  }
+  if (bytesOf(all) > MAX_TOTAL) return `All pieces together must be at most ${MAX_TOTAL} bytes; ask for fewer at once.`;
+  return all;
+}
+
+/** Bytes of an answer. */
+export function bytesOf(sets: readonly Strided[]): number {
+  return sets.reduce((sum, { length, count }) => sum + length * count, 0);
+}
+
+function parseSet(read: (key: string) => string, size: number): Strided | string {
   const values: Record<keyof Strided, number> = { offset: 0, stride: 0, length: 0, count: 0 };
   for (const key of Object.keys(values) as (keyof Strided)[]) {
-    const text = query.get(key) ?? '';
+    const text = read(key);
     if (!/^\d{1,15}$/.test(text)) return `${key} must be a whole number of bytes, but it is "${text}".`;
     values[key] = Number(text);
   }
@@ -33,7 +57,11 @@ export function parseStrided(query: URLSearchParams, size: number): Strided | st
 }
 
 /** Reads the pieces in order; each yielded buffer holds one or more whole pieces. Throws where the file has shrunk. */
-export async function* readStrided(handle: FileHandle, strided: Strided): AsyncGenerator<Buffer> {
+export async function* readStrided(handle: FileHandle, sets: readonly Strided[]): AsyncGenerator<Buffer> {
+  for (const one of sets) yield* readSet(handle, one);
+}
+
+async function* readSet(handle: FileHandle, strided: Strided): AsyncGenerator<Buffer> {
   const { offset, stride, length, count } = strided;
   const perRead = Math.max(1, Math.floor((READ_WINDOW - length) / stride) + 1);
   for (let done = 0; done < count; done += perRead) {

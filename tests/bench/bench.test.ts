@@ -1,6 +1,7 @@
 /** The parts of the benchmarks that compute what is reported: wrong ones would give wrong figures without a sign. */
 import { describe, expect, test } from 'vitest';
 import type { Run } from './engine.ts';
+import { type MigrateResult, renderMigrate } from './migrate-report.ts';
 import { parseSingleOptions } from './options.ts';
 import { cutPrompt } from './prompt.ts';
 import { replaceSection } from './results.ts';
@@ -130,4 +131,44 @@ test('recording replaces only what is between the marks', () => {
   const document = 'a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n';
   expect(replaceSection(document, 'x', 'new\n')).toBe('a\n<!-- x: begin -->\nnew\n<!-- x: end -->\nb\n');
   expect(() => replaceSection(document, 'y', '')).toThrow(/no lines/);
+});
+
+describe('report of `migrate`', () => {
+  const move = { id: 1, state: 'committed' as const, epoch: 2, position: 9, kvBytes: 8000, commitMs: 5 };
+  const result: MigrateResult = {
+    ...{ benchmark: 'migrate', date: '2026-11-25T12:00:00Z', loadBefore: 0, model: 'm', backend: 'wasm', seed: 1 },
+    machine: { processor: 'P', cores: 2, memoryBytes: 2 ** 30, system: 'linux', node: 'v20' },
+    runs: [
+      {
+        ...{ ratios: '1:1:1', tabs: 3, tokens: 5, sameText: true },
+        ...{ stillGapsMs: [10, 10, 10, 20], movedGapsMs: [20, 10, 10, 60] },
+        moves: [
+          { ...move, weightBytes: 1e6, prepareMs: 100, copyMs: 1, longestGapMs: 20 },
+          { ...move, weightBytes: 3e6, prepareMs: 300, copyMs: 2, longestGapMs: 60 },
+        ],
+      },
+    ],
+  };
+
+  test('divides by the median token and by the speed of the unmoved run', () => {
+    const lines = renderMigrate(result).split('\n');
+    const cell = (name: string) =>
+      lines
+        .find((line) => line.startsWith(`| ${name}`))
+        ?.split('|')[2]
+        ?.trim();
+    expect(cell('moves in tokens')).toBe('2 in 5');
+    expect(cell('text equal')).toBe('yes');
+    expect(cell('its longest')).toBe('2.00');
+    expect(cell('longest gap around a move')).toBe('4.00 (6.00)');
+    expect(cell('tokens/s')).toBe('0.50');
+    expect(cell('prepare')).toBe('200 (300)');
+    expect(cell('weights')).toBe('2000 (3000)');
+  });
+
+  test('says so where the text differs', () => {
+    expect(renderMigrate({ ...result, runs: result.runs.map((run) => ({ ...run, sameText: false })) })).toContain(
+      '**no**',
+    );
+  });
 });

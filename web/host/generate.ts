@@ -1,8 +1,8 @@
 /** The generation loop: drives a Runner through prompts and answers, and knows which tokens its KV cache holds. */
 import type { EvaluateOptions, Evaluation, Generation } from '../api.ts';
 import { DeviceError } from '../device/backend.ts';
+import { nextTask } from '../device/pause.ts';
 import { type ChatTemplate, ModelError, type Tokenizer } from '../model/types.ts';
-import { nextTask } from './pause.ts';
 import { checkVocabulary, promptIds } from './prompt.ts';
 import { randomSeed, uniform } from './random.ts';
 import type { GenerateRequest } from './requests.ts';

@@ -4,10 +4,10 @@
  */
 import type { Migration, MoveReport, Plan } from '../api.ts';
 import { HostError, messageOf } from '../device/errors.ts';
+import { nextTask } from '../device/pause.ts';
 import { parsePlanRequest, type RequestOf, type SetLayers, type SetPlan } from '../mesh/plan-request.ts';
 import { type Node, nodeAt, nodesOf } from '../plan/nodes.ts';
 import type { Devices, Profiled } from './mesh/devices.ts';
-import { nextTask } from './pause.ts';
 import type { Session } from './session.ts';
 
 export interface PlanControlPorts {

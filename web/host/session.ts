@@ -211,8 +211,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     get progress() {
       return progressed;
     },
-    preview: (ratios) =>
-      previewOf(model.catalogue, planFor(ratios, hyper, candidates(), (conductor.plan?.epoch ?? 0) + 1), context),
+    preview: (ratios) => previewOf(model.catalogue, moves.foreseeRatios(ratios), context),
     previewMove: (move) => previewOf(model.catalogue, moves.foresee(move), context),
     info: {
       model: model.name,

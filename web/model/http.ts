@@ -1,6 +1,6 @@
 /** Model files over HTTP, by ranges, through passing faults of the network. */
 import { checkRange, checkRuns, joinSources, readRuns, splitName, splitSiblings } from './sources.ts';
-import { type ByteSource, ModelError } from './types.ts';
+import { type ByteSource, ModelError, type Runs } from './types.ts';
 
 export interface HttpOptions {
   /** First wait after a fault; doubles with every fault in a row. */
@@ -61,7 +61,7 @@ export async function httpSource(url: string | URL, options: HttpOptions = {}): 
       return out;
     },
   };
-  if (cutsColumns(address)) source.readStrided = stridedReader(address, source, tag, options);
+  if (cutsColumns(address)) Object.assign(source, stridedReaders(address, source, tag, options));
   return source;
 }
 
@@ -74,28 +74,23 @@ function cutsColumns(address: string): boolean {
 }
 
 /** Reads pieces at even distances, in as many requests as the server's limits ask for. */
-function stridedReader(
+function stridedReaders(
   address: string,
   source: ByteSource,
   tag: string | null,
   options: HttpOptions,
-): NonNullable<ByteSource['readStrided']> {
+): Required<Pick<ByteSource, 'readStrided' | 'readMany'>> {
   const { name } = source;
   const url = new URL(address, globalThis.location.origin);
   url.pathname += '/strided';
 
-  /** Pieces `first` to `first + count` into `out`; a broken connection goes on after the last whole piece. */
-  async function pieces(
-    place: { offset: number; stride: number; length: number; count: number },
-    out: Uint8Array,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const { offset, stride, length, count } = place;
+  /** All pieces of some places into `out`; a broken connection goes on after the last whole piece. */
+  async function pieces(places: readonly Runs[], out: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    let left = places;
     let done = 0;
     await retrying({ ...options, signal }, name, async (attempt) => {
-      let at = done * length;
-      const query = { offset: offset + done * stride, stride, length, count: count - done };
-      url.search = new URLSearchParams(Object.entries(query).map(([key, value]) => [key, String(value)])).toString();
+      let at = done;
+      url.search = queryOf(left);
       const response = await attempt.get(url.href);
       if (tag !== null && response.headers.get('etag') !== tag) {
         await response.body?.cancel();
@@ -105,26 +100,73 @@ function stridedReader(
         const part = chunk.subarray(0, out.length - at);
         out.set(part, at);
         at += part.length;
-        if (Math.floor(at / length) === done) return;
-        done = Math.floor(at / length);
+        const rest = runsAfter(left, at - done);
+        if (rest.bytes === 0) return;
+        left = rest.places;
+        done += rest.bytes;
         attempt.progress();
       });
       if (at < out.length) throw new PassingFault(`the connection ended ${out.length - at} bytes early`);
     });
   }
 
-  return async (offset, stride, length, count, given) => {
-    checkRuns(source, offset, stride, length, count);
+  const check = ({ offset, stride, length, count }: Runs) => checkRuns(source, offset, stride, length, count);
+  const cannotAsk = ({ stride, length }: Runs) => stride < length || length > MAX_PIECE_BYTES;
+
+  const readStrided: ByteSource['readStrided'] = async (offset, stride, length, count, given) => {
+    const place = { offset, stride, length, count };
+    check(place);
     const signal = given ?? options.signal;
-    if (stride < length || length > MAX_PIECE_BYTES) return readRuns(source, offset, stride, length, count, signal);
+    if (cannotAsk(place)) return readRuns(source, offset, stride, length, count, signal);
     const out = new Uint8Array(length * count);
     const atOnce = Math.floor(MAX_ANSWER_BYTES / length);
     for (let first = 0; first < count; first += atOnce) {
       const part = { offset: offset + first * stride, stride, length, count: Math.min(atOnce, count - first) };
-      await pieces(part, out.subarray(first * length, (first + part.count) * length), signal);
+      await pieces([part], out.subarray(first * length, (first + part.count) * length), signal);
     }
     return out;
   };
+
+  return {
+    readStrided,
+    async readMany(places, given) {
+      for (const place of places) check(place);
+      const bytes = places.reduce((sum, { length, count }) => sum + length * count, 0);
+      const out = new Uint8Array(bytes);
+      if (bytes > MAX_ANSWER_BYTES || places.some(cannotAsk)) {
+        let at = 0;
+        for (const { offset, stride, length, count } of places) {
+          out.set(await readStrided(offset, stride, length, count, given), at);
+          at += length * count;
+        }
+        return out;
+      }
+      await pieces(places, out, given ?? options.signal);
+      return out;
+    },
+  };
+}
+
+function queryOf(places: readonly Runs[]): string {
+  const query = new URLSearchParams();
+  for (const { offset, stride, length, count } of places) {
+    for (const [key, value] of Object.entries({ offset, stride, length, count })) query.append(key, String(value));
+  }
+  return query.toString();
+}
+
+/** What is left of some places once `got` bytes of them have come, and how many bytes that leaves out: whole pieces. */
+function runsAfter(places: readonly Runs[], got: number): { places: readonly Runs[]; bytes: number } {
+  let bytes = 0;
+  for (const [i, place] of places.entries()) {
+    const { offset, stride, length, count } = place;
+    const pieces = Math.min(count, Math.floor((got - bytes) / length));
+    bytes += pieces * length;
+    if (pieces === count) continue;
+    const rest = { offset: offset + pieces * stride, stride, length, count: count - pieces };
+    return { places: [rest, ...places.slice(i + 1)], bytes };
+  }
+  return { places: [], bytes };
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Bytes by ranges out of memory, out of a picked file, and out of several files in a row. HTTP is in `http.ts`. */
-import { type ByteSource, ModelError } from './types.ts';
+import { type ByteSource, ModelError, type Runs } from './types.ts';
 
 /** Several files that are one model; `parts` follow each other without gaps. */
 export interface JoinedSource extends ByteSource {
@@ -131,6 +131,35 @@ export function joinSources(parts: readonly ByteSource[]): JoinedSource {
       if (!part?.readStrided || end > starts[index]! + part.size)
         return readRuns(source, offset, stride, length, count, signal);
       return part.readStrided(offset - starts[index]!, stride, length, count, signal);
+    };
+  }
+  if (parts.length > 0 && parts.every((part) => part.readMany)) {
+    source.readMany = async (places, signal) => {
+      const first = places[0];
+      const index = starts.findLastIndex((start) => start <= (first?.offset ?? 0));
+      const [part, start] = [parts[index], starts[index]!];
+      const within = ({ offset, stride, length, count }: Runs) =>
+        offset >= start && offset + (count - 1) * stride + length <= start + (part?.size ?? 0);
+      if (part?.readMany && places.every(within)) {
+        return part.readMany(
+          places.map((place) => ({ ...place, offset: place.offset - start })),
+          signal,
+        );
+      }
+      const each = await Promise.all(
+        places.map(
+          ({ offset, stride, length, count }) =>
+            source.readStrided?.(offset, stride, length, count, signal) ??
+            readRuns(source, offset, stride, length, count, signal),
+        ),
+      );
+      const out = new Uint8Array(each.reduce((sum, bytes) => sum + bytes.length, 0));
+      let at = 0;
+      for (const bytes of each) {
+        out.set(bytes, at);
+        at += bytes.length;
+      }
+      return out;
     };
   }
   return source;

@@ -22,7 +22,23 @@ export interface ByteSource {
     count: number,
     signal?: AbortSignal,
   ): Promise<Uint8Array>;
+  /**
+   * Reads runs of several places, at most `MAX_RUNS`, in one request: a move needs a little of every layer. Resolves with
+   * all of them put together. Absent where each place costs a request of its own. Rejects as `read` does.
+   */
+  readMany?(places: readonly Runs[], signal?: AbortSignal): Promise<Uint8Array>;
 }
+
+/** Runs of bytes at even distances, as `ByteSource.readStrided` has them. */
+export interface Runs {
+  offset: number;
+  stride: number;
+  length: number;
+  count: number;
+}
+
+/** Most `Runs` that `ByteSource.readMany` takes. */
+export const MAX_RUNS = 128;
 
 /** GGML tensor types that the engine computes with. */
 export type TensorType = 'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q4_K' | 'Q5_K' | 'Q6_K';

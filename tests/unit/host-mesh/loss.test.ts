@@ -190,15 +190,14 @@ describe('a device that pauses', () => {
   test('leaves the plan and comes back to it', async () => {
     await open([1, 2]);
     const session = await mesh.load({ ratios: '2:3:3' });
-    const seen: number[][] = [];
-    const text = await answer(session, (t) => {
-      if (t === 3) mesh.devices.get(1)!.service.setPaused(true);
-      if (t === 10) {
-        seen.push(computing(session));
-        mesh.devices.get(1)!.service.setPaused(false);
-      }
-    });
-    expect(text).toEqual(unbroken);
+    /** An answer in the middle of which device 1 pauses, or comes back. */
+    const while1 = (paused: boolean) =>
+      answer(session, (t) => {
+        if (t === 3) mesh.devices.get(1)!.service.setPaused(paused);
+      });
+    expect(await while1(true)).toEqual(unbroken);
+    await eventually(() => expect(computing(session)).toEqual([0, 2]));
+    expect(await while1(false)).toEqual(unbroken);
     await eventually(() => expect(computing(session)).toEqual([0, 1, 2]));
     mesh.devices.get(2)!.service.setPaused(true);
     await eventually(() => expect(computing(session)).toEqual([0, 1]));
@@ -366,10 +365,13 @@ test('ratios for which a device has no room are refused, with the layers and how
   await mesh.join(2, { memoryLimit: 1_200_000 });
   const session = await mesh.load({ ratios: '4:3:1' });
   const asked = mesh.logs.length;
-  await expect(session.moves.setRatios('1@1*1:9@3')).rejects.toMatchObject({
+  const refused = {
     code: 'refused',
     message: expect.stringMatching(/Layers 1 to 3 would need \d+ MB on device 2 .* may use 2 MB: \d+ MB are missing/),
-  });
+  };
+  await expect(session.moves.setRatios('1@1*1:9@3')).rejects.toMatchObject(refused);
+  // Before anything is changed, too: the page shows why while the person types.
+  expect(() => session.preview('1@1*1:9@3')).toThrow(expect.objectContaining(refused));
   expect(mesh.logs).toHaveLength(asked);
   expect(computing(session)).toEqual([0, 1, 2]);
   expect(await answer(session)).toEqual(unbroken);

@@ -99,6 +99,35 @@ describe('columns over HTTP', () => {
     expect(asked.at(-1)!.searchParams.get('offset')).toBe('400000');
   });
 
+  it('of several places come in one request, which goes on after the last whole piece when the connection breaks', async () => {
+    writeFileSync(join(directory, 'm.gguf'), FILE);
+    const places: Parameters<typeof runs>[] = [
+      [1000, 720, 160, 40],
+      [500_000, 90_000, 90_000, 1],
+      [0, 200_000, 100_000, 10],
+    ];
+    const all = Buffer.concat(places.map((place) => runs(...place)));
+    const base = await serve({
+      own: true,
+      fault(request, response, number) {
+        if (!request.url?.includes('strided') || number !== 2) return;
+        // The first place, the second, two pieces and a half of the third.
+        response.writeHead(200, { ETag: tag, 'Content-Length': all.length });
+        response.write(all.subarray(0, 160 * 40 + 90_000 + 250_000), () => response.destroy());
+      },
+    });
+    const tag = (await fetch(`${base}m.gguf`, { method: 'HEAD' })).headers.get('etag')!;
+    asked.length = 0;
+    const source = await httpSource(`${base}m.gguf`, FAST);
+    const many = places.map(([offset, stride, length, count]) => ({ offset, stride, length, count }));
+    expect(same(await source.readMany!(many), all)).toBe(true);
+    const strided = asked.filter(({ pathname }) => pathname.endsWith('strided'));
+    expect(strided.map(({ searchParams }) => searchParams.getAll('offset'))).toEqual([
+      ['1000', '500000', '0'],
+      ['400000'],
+    ]);
+  });
+
   it('wider than a piece may be are read as they lie', async () => {
     writeFileSync(join(directory, 'm.gguf'), FILE);
     const source = await httpSource(`${await serve({ own: true })}m.gguf`, FAST);
@@ -117,6 +146,13 @@ describe('columns over HTTP', () => {
     ];
     for (const place of places)
       expect(same(await source.readStrided!(place[0], place[1], place[2], place[3]), runs(...place))).toBe(true);
+    const many = places.map(([offset, stride, length, count]) => ({ offset, stride, length, count }));
+    const all = Buffer.concat(places.map((place) => runs(...place)));
+    const before = asked.length;
+    expect(same(await source.readMany!(many), all)).toBe(true);
+    expect(same(await source.readMany!(many.slice(1, 2)), runs(...places[1]!))).toBe(true);
+    expect(asked.at(-1)!.pathname).toBe('/models/m-00002-of-00002.gguf/strided');
+    asked.length = before;
     const cut = asked
       .filter(({ pathname }) => pathname.endsWith('strided'))
       .map(({ pathname }) => pathname.slice(8, 15));

@@ -251,6 +251,20 @@ describe('strided pieces', () => {
     expect((await bytesOf(response)).equals(cut(offset, stride, length, count))).toBe(true);
   });
 
+  test('several sets of pieces come one after another', async () => {
+    const sets: Parameters<typeof cut>[] = [
+      [100, 50, 20, 1000],
+      [7, 400_000, 400_000, 1],
+      [0, 600_000, 599_999, 3],
+    ];
+    const query = sets.map(
+      ([offset, stride, length, count]) => `offset=${offset}&stride=${stride}&length=${length}&count=${count}`,
+    );
+    const response = await strided(query.join('&'));
+    expect(response.headers.get('content-length')).toBe(String(20 * 1000 + 400_000 + 3 * 599_999));
+    expect((await bytesOf(response)).equals(Buffer.concat(sets.map((set) => cut(...set))))).toBe(true);
+  });
+
   test('HEAD tells the size without the bytes', async () => {
     const response = await strided('offset=0&stride=10&length=5&count=4', {}, 'HEAD');
     expect(response.headers.get('content-length')).toBe('20');
@@ -268,10 +282,18 @@ describe('strided pieces', () => {
     ['offset=2999999&stride=1&length=1&count=2', /beyond the file/],
     ['offset=9007199254740993&stride=1&length=1&count=1', /offset/],
     ['offset=0&stride=1&length=1&count=999999999999', /at most/],
+    ['offset=0&stride=1&length=1&count=1&offset=5', /stride/],
+    ['offset=0&stride=1&length=1&count=1&offset=2999999&stride=2&length=2&count=1', /beyond the file/],
   ])('%s is refused with the reason', async (query, reason) => {
     const response = await strided(query);
     expect(response.status).toBe(400);
     expect(await response.text()).toMatch(reason);
+  });
+
+  test('more sets than fit an address are refused', async () => {
+    const response = await strided('offset=0&stride=1&length=1&count=1&'.repeat(129));
+    expect(response.status).toBe(400);
+    expect(await response.text()).toMatch(/at most 128 sets/);
   });
 
   test('a file that is not there', async () => {

@@ -209,9 +209,9 @@ const wholeShare: Share = {
   head: true,
 };
 
-async function setUp(type: TensorType = 'Q4_1', tied = true) {
+async function setUp(type: TensorType = 'Q4_1', tied = true, many = true) {
   const { catalogue, file } = modelOf(type, tied);
-  const source = countingSource(file, { strided: true });
+  const source = countingSource(file, { strided: true, many });
   const { store } = await openStore();
   const backend = recordingBackend();
   const reader = createPartReader({ source, digest: 'd', store });
@@ -227,9 +227,10 @@ describe('a share', () => {
         fc.boolean(),
         fc.array(shares, { minLength: 1, maxLength: 4 }),
         fc.constantFrom(32 << 20, 20_000),
-        async (type, tied, chain, maxTileBytes) => {
+        fc.boolean(),
+        async (type, tied, chain, maxTileBytes, many) => {
           freshIndexedDb();
-          const { catalogue, file, source, store, backend, load } = await setUp(type, tied);
+          const { catalogue, file, source, store, backend, load } = await setUp(type, tied, many);
           let current: LoadedWeights | undefined;
           for (const share of chain) {
             const change = await loadMissing({ ...load(share), current, maxTileBytes });
@@ -245,6 +246,19 @@ describe('a share', () => {
       { numRuns: 30 },
     );
   }, 120_000);
+
+  test('a little of every layer is one request where the source takes several places, and many where not', async () => {
+    const share: Share = { ...wholeShare, qHeads: [[2, 4]], ffn: [[0, 128]], embedding: false, head: false };
+    const requests: number[] = [];
+    for (const many of [true, false]) {
+      freshIndexedDb();
+      const { source, load } = await setUp('Q4_1', true, many);
+      await loadShare(load(share));
+      requests.push(source.requests.length);
+    }
+    expect(requests[0]).toBe(1);
+    expect(requests[1]).toBeGreaterThan(10);
+  });
 
   test('fetches its own bytes and no others', async () => {
     const { source, catalogue, load } = await setUp();

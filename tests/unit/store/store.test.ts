@@ -1,5 +1,6 @@
 import { createStore, get, keys, set, type UseStore } from 'idb-keyval';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { asTokens } from '../../../web/device/pace.ts';
 import { openDatabase } from '../../../web/device/store/database.ts';
 import { createPartReader } from '../../../web/device/store/reader.ts';
 import { openShardStore, type PieceName } from '../../../web/device/store/store.ts';
@@ -63,6 +64,24 @@ describe('pieces at rest', () => {
     const again = await openStore();
     expect(await readWhole(again.store)).toBe(1 << 20);
     await again.store.flush();
+    expect(await readWhole((await openStore()).store)).toBe(0);
+  });
+
+  test('pieces that wait for tokens to end are not stored yet, but can be read', async () => {
+    const { store } = await openStore();
+    let end: () => void = () => undefined;
+    const computing = asTokens(
+      () =>
+        new Promise<void>((resolve) => {
+          end = resolve;
+        }),
+    );
+    expect(await readWhole(store)).toBe(tensor.bytes);
+    expect(await readWhole(store)).toBe(0);
+    expect(await readWhole((await openStore()).store)).toBe(tensor.bytes);
+    end();
+    await computing;
+    await store.flush();
     expect(await readWhole((await openStore()).store)).toBe(0);
   });
 

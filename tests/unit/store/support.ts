@@ -1,7 +1,7 @@
 import { IDBFactory, IDBKeyRange } from 'fake-indexeddb';
 import { openShardStore, type ShardStore } from '../../../web/device/store/store.ts';
 import { BLOCKS } from '../../../web/model/quant.ts';
-import type { ByteSource, TensorInfo, TensorType } from '../../../web/model/types.ts';
+import type { ByteSource, Runs, TensorInfo, TensorType } from '../../../web/model/types.ts';
 
 /** A browser profile without anything stored. */
 export function freshIndexedDb(): void {
@@ -25,7 +25,7 @@ export interface CountingSource extends ByteSource {
 }
 
 /** A file in memory that knows what was read of it. */
-export function countingSource(file: Uint8Array, options: { strided?: boolean } = {}): CountingSource {
+export function countingSource(file: Uint8Array, options: { strided?: boolean; many?: boolean } = {}): CountingSource {
   const counts = new Uint8Array(file.length);
   const requests: { from: number; bytes: number }[] = [];
   let taken = 0;
@@ -57,6 +57,16 @@ export function countingSource(file: Uint8Array, options: { strided?: boolean } 
         const out = new Uint8Array(length * count);
         for (let i = 0; i < count; i++) out.set(take(offset + i * stride, offset + i * stride + length), i * length);
         return out;
+      },
+    }),
+    ...(options.many && {
+      async readMany(places: readonly Runs[]) {
+        await new Promise((resolve) => setImmediate(resolve));
+        const each = places.flatMap(({ offset, stride, length, count }) =>
+          Array.from({ length: count }, (_, i) => take(offset + i * stride, offset + i * stride + length)),
+        );
+        requests.push({ from: places[0]?.offset ?? 0, bytes: each.reduce((sum, bytes) => sum + bytes.length, 0) });
+        return Buffer.concat(each);
       },
     }),
   };

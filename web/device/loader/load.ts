@@ -5,6 +5,7 @@ import type { Catalogue, MatrixRole } from '../../model/types.ts';
 import { subtract } from '../../plan/ranges.ts';
 import type { Range } from '../../plan/types.ts';
 import type { Backend, Tile, TileData } from '../backend.ts';
+import { giveWay } from '../pace.ts';
 import type { TensorPart } from '../part.ts';
 import { freeBuffer } from '../store/free.ts';
 import type { StreamingPartReader } from '../store/types.ts';
@@ -86,11 +87,13 @@ async function cutMatrices(
     const { axis } = matrix.wanted;
     for (const { tile: whole, range } of cutsOf(matrix.wanted, current, catalogue.hyper.tied)) {
       signal?.throwIfAborted();
+      const began = performance.now();
       const place = { rows: whole.rows, cols: whole.cols, [axis]: range };
       const tile = await backend.cutTile(whole.tile, within(place.rows, whole.rows), within(place.cols, whole.cols));
       if (!tile) continue;
       made.push(tile);
       matrix.tiles.push({ ...place, tile });
+      await giveWay(performance.now() - began);
     }
   }
 }
@@ -125,6 +128,7 @@ async function carryOut(
   let next = 0;
   const stream = reader.stream(orders, { ...(signal && { signal }), ...(onProgress && { onProgress }) });
   for await (const { bytes, widened } of stream) {
+    const began = performance.now();
     const order = orders[next++]!;
     const { tensor, rows, cols } = order;
     if ('vector' in order) {
@@ -136,6 +140,7 @@ async function carryOut(
     freeTileData(data);
     made.push(tile);
     order.matrix.tiles.push({ rows, cols, tile });
+    await giveWay(performance.now() - began);
     signal?.throwIfAborted();
   }
 }

@@ -34,6 +34,8 @@ import { fromWireModel } from './wire-model.ts';
 const LINK_PATIENCE_MS = 20_000;
 /** How often a device that computes says how it fares. */
 const STATS_INTERVAL_MS = 1_000;
+/** How often a device that loads says how far it is. */
+const PROGRESS_INTERVAL_MS = 100;
 
 export interface MemberServiceOptions {
   self: number;
@@ -229,11 +231,15 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     );
     const [reader, device] = [await current.reader, await backendFor(assignment, current)];
     signal.throwIfAborted();
+    let told = Number.NEGATIVE_INFINITY;
     return loadMissing({
       ...{ catalogue: current.catalogue, reader, backend: device, share, signal },
       current: executor?.weights,
       onProgress(progress) {
         loading = { loaded: progress.stored + progress.fetched, total: progress.total };
+        const now = performance.now();
+        if (loading.loaded < loading.total && now - told < PROGRESS_INTERVAL_MS) return;
+        told = now;
         tell({ type: 'progress', epoch: assignment.epoch, ...progress });
       },
     });

@@ -14,6 +14,7 @@ import { decodeBest, type Selection } from '../best.ts';
 import { selectCandidates } from '../candidates.ts';
 import type { Executor } from '../executor.ts';
 import { ALONE, type Exchange, type LayerWatch, runStage, type Watcher } from '../member.ts';
+import { asTokens } from '../pace.ts';
 import { runTimed } from '../run-timed.ts';
 import type { Forwarded, Want } from '../want.ts';
 import { createLayerTimes, type LayerTime } from './layer-times.ts';
@@ -356,7 +357,7 @@ export function startStageRun(options: StageRunOptions): StageRun {
   async function loop(): Promise<void> {
     while (!stopped) {
       const batch = queue.shift();
-      if (batch) await work(batch);
+      if (batch) await asTokens(() => work(batch));
       else await sleep();
     }
   }

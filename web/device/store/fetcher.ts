@@ -1,5 +1,6 @@
 /** Asks a ByteSource for many small spans as few large requests, several at a time, in the order given. */
-import { type ByteSource, ModelError } from '../../model/types.ts';
+import { type ByteSource, MAX_RUNS, ModelError, type Runs } from '../../model/types.ts';
+import { restAfter, tokensFlow } from '../pace.ts';
 
 /** Requests in flight at once: hides the round trip without crowding out other devices. */
 const PARALLEL = 3;
@@ -9,6 +10,10 @@ const TARGET_MS = 1000;
 const FIRST_REQUEST_BYTES = 2 << 20;
 const MIN_REQUEST_BYTES = 1 << 20;
 export const MAX_REQUEST_BYTES = 4 << 20;
+
+/** While tokens flow: requests of this size, one at a time, with a pause in proportion after each, since they share the network with sums. */
+const REQUEST_BESIDE_TOKENS_BYTES = 512 << 10;
+const REST_MS_PER_MIB = 30;
 
 /** Unwanted bytes between two spans that are read along rather than asked around: the padding between tensors. */
 const PADDING_BYTES = 64;
@@ -22,13 +27,19 @@ export interface Span {
 }
 
 /** `count` runs of `length` bytes, `stride` apart. */
-export interface Strides {
-  offset: number;
-  stride: number;
-  length: number;
-  count: number;
+export interface Strides extends Runs {
   accept: (bytes: Uint8Array) => void;
 }
+
+/** A place in the file and what becomes of its bytes. */
+interface Job {
+  place: Runs;
+  take: (bytes: Uint8Array) => void;
+}
+
+const bytesOf = (jobs: readonly Job[]) => jobs.reduce((sum, { place }) => sum + place.length * place.count, 0);
+const sizeOf = (request: Span | Strides) =>
+  'stride' in request ? request.length * request.count : request.to - request.from;
 
 export interface Fetcher {
   span(span: Span): void;
@@ -63,54 +74,83 @@ export function createFetcher({ source, signal, onTransfer, onError }: FetcherOp
   }
 
   function dispatch(): void {
-    while (active < PARALLEL && queue.length > 0 && !failed && !signal.aborted) {
+    while (active < (tokensFlow() ? 1 : PARALLEL) && queue.length > 0 && !failed && !signal.aborted) {
       active++;
-      const request = queue.shift()!;
-      const work = 'stride' in request ? readStrides(request) : readSpans(takeAdjacent(request));
-      work.then(
-        () => {
-          active--;
-          dispatch();
-        },
-        (error: unknown) => {
-          failed = true;
-          onError(error);
-        },
-      );
+      const jobs = takeJobs();
+      carryOut(jobs)
+        .then(() => restAfter(bytesOf(jobs), REST_MS_PER_MIB))
+        .then(
+          () => {
+            active--;
+            dispatch();
+          },
+          (error: unknown) => {
+            failed = true;
+            onError(error);
+          },
+        );
     }
   }
 
-  function takeAdjacent(first: Span): Span[] {
+  /** What the next request asks for: spans that touch, and more places where the source takes several at once. */
+  function takeJobs(): Job[] {
+    const longest = tokensFlow() ? REQUEST_BESIDE_TOKENS_BYTES : requestBytes;
+    let left = longest;
+    const jobs: Job[] = [];
+    while (queue.length > 0 && (jobs.length === 0 || (jobs.length < MAX_RUNS && sizeOf(queue[0]!) <= left))) {
+      const job = takeJob(left);
+      jobs.push(job);
+      left -= job.place.length * job.place.count;
+      if (!source.readMany) break;
+    }
+    return jobs;
+  }
+
+  function takeJob(longest: number): Job {
+    const first = queue.shift()!;
+    if ('stride' in first) {
+      const { offset, stride, length, count } = first;
+      return { place: { offset, stride, length, count }, take: first.accept };
+    }
     const spans = [first];
     let last = first;
     for (let next = queue[0]; next && !('stride' in next); next = queue[0]) {
       const padding = next.from - last.to;
-      if (padding < 0 || padding > PADDING_BYTES || next.to - first.from > requestBytes) break;
+      if (padding < 0 || padding > PADDING_BYTES || next.to - first.from > longest) break;
       spans.push(next);
       queue.shift();
       last = next;
     }
-    return spans;
+    const length = last.to - first.from;
+    return {
+      place: { offset: first.from, stride: length, length, count: 1 },
+      take(bytes) {
+        for (const { from, to, accept } of spans) accept(bytes.subarray(from - first.from, to - first.from));
+      },
+    };
   }
 
-  async function readSpans(spans: Span[]): Promise<void> {
-    const start = spans[0]!.from;
-    const end = spans.at(-1)!.to;
+  async function carryOut(jobs: readonly Job[]): Promise<void> {
     const began = performance.now();
-    const bytes = await source.read(start, end, signal);
-    checkLength(bytes, end - start);
+    const bytes = await ask(jobs.map(({ place }) => place));
+    checkLength(bytes, bytesOf(jobs));
     const perMs = bytes.length / Math.max(1, performance.now() - began);
     requestBytes = Math.min(MAX_REQUEST_BYTES, Math.max(MIN_REQUEST_BYTES, perMs * TARGET_MS));
     onTransfer(bytes.length);
-    for (const { from, to, accept } of spans) accept(bytes.subarray(from - start, to - start));
+    let at = 0;
+    for (const job of jobs) {
+      const size = bytesOf([job]);
+      job.take(bytes.subarray(at, at + size));
+      at += size;
+    }
   }
 
-  async function readStrides({ offset, stride, length, count, accept }: Strides): Promise<void> {
+  function ask(places: readonly Runs[]): Promise<Uint8Array> {
+    const [{ offset, stride, length, count }] = places as [Runs, ...Runs[]];
+    if (places.length > 1 && source.readMany) return source.readMany(places, signal);
+    if (count === 1) return source.read(offset, offset + length, signal);
     if (!source.readStrided) throw new Error('This source cannot cut columns.');
-    const bytes = await source.readStrided(offset, stride, length, count, signal);
-    checkLength(bytes, length * count);
-    onTransfer(bytes.length);
-    accept(bytes);
+    return source.readStrided(offset, stride, length, count, signal);
   }
 
   function checkLength(bytes: Uint8Array, expected: number): void {

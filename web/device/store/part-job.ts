@@ -1,6 +1,7 @@
 /** How parts of one tensor are put together: held pieces are copied in, gaps are fetched, and each new piece is stored. */
 import type { ByteSource, TensorInfo } from '../../model/types.ts';
 import type { Range } from '../../plan/types.ts';
+import { tokensFlow } from '../pace.ts';
 import type { TensorPart } from '../part.ts';
 import { cover, intersect } from './cover.ts';
 import { deferred } from './deferred.ts';
@@ -12,6 +13,8 @@ import type { PieceName, ShardStore } from './store.ts';
 
 /** Stored bytes that are asked for in one transaction. */
 const READ_BYTES = 8 << 20;
+/** The same while tokens flow. */
+const READ_BESIDE_TOKENS_BYTES = 512 << 10;
 
 /** Parts of one tensor that are put together as one, since they need some of the same units. */
 export interface PartGroup {
@@ -147,8 +150,8 @@ async function readHeld(
   for (let start = 0; start < names.length; ) {
     let end = start;
     let bytes = 0;
-    while (end < names.length && (end === start || bytes + names[end]!.bytes <= READ_BYTES))
-      bytes += names[end++]!.bytes;
+    const most = tokensFlow() ? READ_BESIDE_TOKENS_BYTES : READ_BYTES;
+    while (end < names.length && (end === start || bytes + names[end]!.bytes <= most)) bytes += names[end++]!.bytes;
     const values = await store.read(names.slice(start, end));
     for (const [i, value] of values.entries()) take(names[start + i]!.range, wanted[start + i]!, value);
     start = end;

@@ -1,5 +1,6 @@
 /** Parts of tensors from the shard store where they are held, and from the source where not; what is new is stored. */
 import type { ByteSource } from '../../model/types.ts';
+import { tokensFlow } from '../pace.ts';
 import type { TensorPart } from '../part.ts';
 import { deferred } from './deferred.ts';
 import { createFetcher } from './fetcher.ts';
@@ -10,6 +11,8 @@ import type { ByteProgress, StreamingPartReader } from './types.ts';
 
 /** Bytes of parts that are read ahead of the caller; a larger part is read alone. */
 const AHEAD_BYTES = 16 << 20;
+/** The same while tokens flow: what is there already must not be waited for by tokens. */
+const AHEAD_BESIDE_TOKENS_BYTES = 2 << 20;
 
 interface PartReaderOptions {
   source: ByteSource;
@@ -51,8 +54,9 @@ export function createPartReader({ source, digest, store }: PartReaderOptions): 
     let next = 0;
     // Filled up only when half empty, so that adjacent spans meet in the fetcher and travel in one request.
     const readAhead = () => {
-      if (ahead > AHEAD_BYTES / 2) return;
-      while (next < groups.length && (ahead === 0 || ahead + groups[next]!.bytes <= AHEAD_BYTES)) {
+      const most = tokensFlow() ? AHEAD_BESIDE_TOKENS_BYTES : AHEAD_BYTES;
+      if (ahead > most / 2) return;
+      while (next < groups.length && (ahead === 0 || ahead + groups[next]!.bytes <= most)) {
         const group = groups[next++]!;
         ahead += group.bytes;
         filling.push(fillCanvas({ group, digest, store, source, fetcher, report, fail: failure.reject }));

@@ -6,6 +6,7 @@
 import { delMany, get, getMany, keys, promisifyRequest, set, setMany, type UseStore } from 'idb-keyval';
 import { hashHex } from '../../model/hash.ts';
 import type { Range } from '../../plan/types.ts';
+import { restAfter, tokensFlow, untilQuiet } from '../pace.ts';
 import { insertRange, removeRange } from './cover.ts';
 import { explainStorage, isFull, openDatabase, StuckError, within } from './database.ts';
 import { freeBuffer } from './free.ts';
@@ -18,6 +19,12 @@ const OPEN_PATIENCE_MS = 4_000;
 
 /** Bytes that one transaction writes: few transactions, and little is lost when the tab is killed in one. */
 const BATCH_BYTES = 4 << 20;
+/**
+ * While tokens flow nothing is written until half of what may wait does, since the browser writes on the cores that compute;
+ * then this much at a time, with a pause in proportion after each.
+ */
+const BATCH_BESIDE_TOKENS_BYTES = 256 << 10;
+const REST_MS_PER_MIB = 200;
 
 /** Bytes that may wait to be written before `ready` holds the reader back. */
 const PENDING_BYTES = 16 << 20;
@@ -102,6 +109,7 @@ const pieceKey = ({ digest, tensor, axis, range, bytes }: PieceName): PieceKey =
   range[1],
   bytes,
 ];
+const waitingKey = (name: PieceName): string => JSON.stringify(pieceKey(name));
 const modelKey = (digest: string): ModelKey => ['model', digest];
 
 /** Opens the store and reads its list of pieces. Undefined, after a note, where the browser cannot store anything. */
@@ -125,6 +133,8 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
   let state: 'open' | 'full' | 'failed' = 'open';
   let queue: { name: PieceName; bytes: Uint8Array<ArrayBuffer> }[] = [];
   let pendingBytes = 0;
+  /** Pieces that wait or are being written, by key: they can be read all the same. */
+  const unwritten = new Map<string, { name: PieceName; bytes: Uint8Array<ArrayBuffer> }>();
   let writing: Promise<void> | undefined;
   let waiting: (() => void)[] = [];
 
@@ -150,6 +160,8 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
     if (state === 'failed' || state === next) return;
     state = next;
     if (state === 'failed') index.clear();
+    for (const { name } of unwritten.values()) forget(name);
+    unwritten.clear();
     queue = [];
     pendingBytes = 0;
     wake();
@@ -183,7 +195,9 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
 
   async function writeAll(): Promise<void> {
     while (queue.length > 0) {
+      await untilQuiet(() => pendingBytes >= PENDING_BYTES / 2);
       const batch = takeBatch();
+      if (batch.length === 0) return;
       const entries = batch.map(({ name, bytes }): [PieceKey, PieceValue] => [
         pieceKey(name),
         { hash: hashHex(bytes), bytes },
@@ -195,18 +209,22 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
         return;
       }
       for (const { name, bytes } of batch) {
+        unwritten.delete(waitingKey(name));
         remember(name, name.range);
         freeBuffer(bytes);
       }
-      pendingBytes -= batch.reduce((sum, { name }) => sum + name.bytes, 0);
+      const written = batch.reduce((sum, { name }) => sum + name.bytes, 0);
+      pendingBytes -= written;
       if (pendingBytes < PENDING_BYTES) wake();
+      await restAfter(written, REST_MS_PER_MIB);
     }
   }
 
   function takeBatch(): typeof queue {
+    const most = tokensFlow() ? BATCH_BESIDE_TOKENS_BYTES : BATCH_BYTES;
     let bytes = 0;
     let count = 0;
-    while (count < queue.length && (count === 0 || bytes + queue[count]!.name.bytes <= BATCH_BYTES)) {
+    while (count < queue.length && (count === 0 || bytes + queue[count]!.name.bytes <= most)) {
       bytes += queue[count++]!.name.bytes;
     }
     return queue.splice(0, count);
@@ -217,15 +235,20 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
 
     async read(names) {
       if (state === 'failed') return names.map(() => undefined);
+      const here = names.map((name) => unwritten.get(waitingKey(name))?.bytes.slice());
+      const stored = names.filter((_, i) => !here[i]);
+      if (stored.length === 0) return here;
       let read: unknown[];
       try {
-        read = await values(names);
+        const found = await values(stored);
+        read = here.map((bytes) => (bytes ? undefined : found.shift()));
       } catch (error) {
         giveUp(error);
         return names.map(() => undefined);
       }
       const damaged: PieceName[] = [];
       const checked = names.map((name, i) => {
+        if (here[i]) return here[i];
         const bytes = checkedBytes(read[i], name.bytes);
         if (!bytes) damaged.push(name);
         return bytes;
@@ -244,6 +267,8 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
     write(name, bytes) {
       if (state !== 'open') return;
       queue.push({ name, bytes });
+      unwritten.set(waitingKey(name), { name, bytes });
+      remember(name, name.range);
       pendingBytes += name.bytes;
       writing ??= writeAll().finally(() => {
         writing = undefined;
@@ -271,6 +296,7 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
         const pieces = await allPieces(database);
         index.clear();
         for (const [, digest, tensor, axis, from, to] of pieces) remember({ digest, tensor, axis }, [from, to]);
+        for (const { name } of unwritten.values()) remember(name, name.range);
         return await summarise(database, pieces);
       } catch (error) {
         throw new Error(explainStorage(error), { cause: error });

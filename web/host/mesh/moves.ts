@@ -30,6 +30,8 @@ export interface Moves {
   migrate(move: Migration, signal?: AbortSignal): Promise<MoveReport>;
   /** The plan that a move would make of the present one; throws HostError (`refused`) where it cannot be. */
   foresee(move: Migration): Plan;
+  /** The plan that ratios would make; throws RatiosError, or HostError (`refused`) where a device has no room for it. */
+  foreseeRatios(ratios: string): Plan;
   /** As `migrate`, with the report as it changes. */
   begin(move: Migration, signal?: AbortSignal): Begun;
   /** Whatever plan `next` makes of the present one, when the turn comes; undefined: nothing to do. */
@@ -104,8 +106,7 @@ export function createMoves({
       try {
         signal?.throwIfAborted();
         const plan = present();
-        const wanted = next(plan);
-        if ('refused' in wanted) throw new HostError('refused', wanted.refused);
+        const wanted = allowed(next(plan));
         if (wanted === plan) {
           tell({ state: 'committed', epoch: plan.epoch });
           return { ...report };
@@ -173,10 +174,10 @@ export function createMoves({
       return { epoch: plan.epoch, plan };
     },
     begin,
-    foresee(move) {
-      const next = after(present(), move);
-      if ('refused' in next) throw new HostError('refused', next.refused);
-      return next;
+    foresee: (move) => allowed(after(present(), move)),
+    foreseeRatios(ratios) {
+      const plan = present();
+      return allowed(fitting(plan, planFor(ratios, hyper, devices(), plan.epoch + 1)));
     },
     migrate: (move, signal) => begin(move, signal).done,
     async replace(next) {
@@ -205,6 +206,11 @@ export function createMoves({
       if (measured?.state === 'committed') measured = undefined;
     },
   };
+}
+
+function allowed(next: Plan | { refused: string }): Plan {
+  if ('refused' in next) throw new HostError('refused', next.refused);
+  return next;
 }
 
 function asMove(move: Migration): Move {
