@@ -3,7 +3,12 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { createMemberService, type MemberService } from '../../../web/device/member/service.ts';
 import { toWireModel } from '../../../web/device/member/wire-model.ts';
 import { createWasmBackend } from '../../../web/device/wasm/index.ts';
-import { type Conductor, createConductor } from '../../../web/host/mesh/conductor.ts';
+import {
+  type Conductor,
+  createConductor,
+  type SwitchPoint,
+  type TransitionReport,
+} from '../../../web/host/mesh/conductor.ts';
 import { createDevices } from '../../../web/host/mesh/devices.ts';
 import type { Assignment } from '../../../web/mesh/control.ts';
 import { loopback } from '../../../web/mesh/loopback.ts';
@@ -18,10 +23,15 @@ const CONTEXT = 256;
 const BATCH = 8;
 const module = kernelModule('relaxed');
 
+/** Longest that copying a few positions of a tiny model takes. */
+const COPIED_MS = 250;
+
 interface Mesh {
   conductor: Conductor;
   members: MemberService[];
   plan(ratios: string, epoch: number): ReturnType<typeof makePlan>;
+  /** Begins a switch within a token; resolves when it only waits for its position. */
+  appoint(ratios: string, epoch: number, exact: SwitchPoint): Promise<{ done: Promise<TransitionReport> }>;
   greedy(ids: number[], tokens: number, each?: (t: number) => Promise<void> | undefined): Promise<number[]>;
 }
 
@@ -80,14 +90,22 @@ async function mesh(
     expect(failures).toEqual([]);
   });
   const { runner } = conductor;
+  function plan(ratios: string, epoch: number): ReturnType<typeof makePlan> {
+    const used = ratios.replace(/@\d+/g, '').split(/[*:]/).length;
+    const parsed = parseRatios(ratios, { devices: used, layers: model.hyper.layers });
+    return makePlan(parsed, model.hyper, indices.slice(0, used), epoch);
+  }
   return {
-    conductor,
-    members,
-    plan(ratios, epoch) {
-      const used = ratios.replace(/@\d+/g, '').split(/[*:]/).length;
-      const parsed = parseRatios(ratios, { devices: used, layers: model.hyper.layers });
-      return makePlan(parsed, model.hyper, indices.slice(0, used), epoch);
-    },
+    ...{ conductor, members, plan },
+    appoint: (ratios, epoch, exact) =>
+      new Promise((resolve, reject) => {
+        const done = conductor.apply(plan(ratios, epoch), {
+          exact,
+          // What little KV there is has been copied by then.
+          onPhase: (phase) => phase === 'copying' && setTimeout(() => resolve({ done }), COPIED_MS),
+        });
+        done.catch(reject);
+      }),
     async greedy(ids, tokens, each) {
       const want = { positions: 'last', top: 1, temperature: 0 } as const;
       const out: number[] = [];
@@ -158,12 +176,12 @@ describe('a switch within a token', () => {
     await group.conductor.apply(group.plan('2:3:3', 1));
     // In the prompt, and in the answer.
     const points = [ids.length - 5, ids.length + 4];
-    const switches = [group.conductor.apply(group.plan('5:1:2', 2), { exact: { position: points[0], layer } })];
+    const switches = [await group.appoint('5:1:2', 2, { position: points[0], layer })];
     const text = await group.greedy(ids, 12, async (t) => {
-      if (t === 1)
-        switches.push(group.conductor.apply(group.plan('1:6:1', 3), { exact: { position: points[1], layer } }));
+      if (t === 1) switches.push(await group.appoint('1:6:1', 3, { position: points[1], layer }));
     });
-    expect((await Promise.all(switches)).map(({ position }) => position)).toEqual(points);
+    const done = await Promise.all(switches.map((one) => one.done));
+    expect(done.map(({ position }) => position)).toEqual(points);
     expect(group.conductor.plan?.epoch).toBe(3);
     expect(text).toEqual(await alone(model, ids, 12));
   });
@@ -172,7 +190,7 @@ describe('a switch within a token', () => {
     const model = await openModel(gguf);
     const group = await mesh(model, 3);
     await group.conductor.apply(group.plan('1@2*1:3', 1));
-    const done = group.conductor.apply(group.plan('1@2*3:1', 2), { exact: { position: ids.length + 2, layer: 3 } });
+    const { done } = await group.appoint('1@2*3:1', 2, { position: ids.length + 2, layer: 3 });
     expect(await group.greedy(ids, 8)).toEqual(await alone(model, ids, 8));
     expect(await done).toMatchObject({ epoch: 2, position: ids.length + 2 });
   });
@@ -184,11 +202,11 @@ describe('a switch within a token', () => {
     await expect(
       group.conductor.apply(group.plan('1@1*1:3', 2), { exact: { position: 40, layer: 1 } }),
     ).rejects.toThrow(/only heads and FFN columns/);
-    let late: Promise<unknown> = Promise.resolve();
+    let late: { done: Promise<unknown> } | undefined;
     const text = await group.greedy(ids, 8, async (t) => {
-      if (t === 3) late = group.conductor.apply(group.plan('1@2*3:1', 2), { exact: { position: 3, layer: 0 } });
+      if (t === 3) late = await group.appoint('1@2*3:1', 2, { position: 3, layer: 0 });
     });
-    await late;
+    await late?.done;
     expect(text).toEqual(await alone(model, ids, 8));
     expect(group.conductor.plan?.epoch).toBe(2);
   });
