@@ -71,8 +71,7 @@ export async function openMesh(
     const requests: ModelRequest[] = [];
     asked.set(page, requests);
     page.on('response', (response) => {
-      const request = modelRequest(response);
-      if (request) requests.push(request);
+      requests.push(...modelRequests(response));
     });
     if (options.init) await page.addInitScript(options.init);
     await page.goto(url);
@@ -107,20 +106,21 @@ export async function openMesh(
   };
 }
 
-function modelRequest(response: Response): ModelRequest | undefined {
+/** What a request asked for; one for several sets of pieces counts as that many. */
+function modelRequests(response: Response): ModelRequest[] {
   const { pathname, searchParams } = new URL(response.url());
-  if (!pathname.startsWith('/models/') || pathname === '/models/') return undefined;
+  if (!pathname.startsWith('/models/') || pathname === '/models/') return [];
   const headers = response.headers();
   const bytes = Number(headers['content-length'] ?? 0);
   if (pathname.endsWith('/strided')) {
-    return {
-      path: pathname,
-      from: Number(searchParams.get('offset')),
-      bytes,
-      piece: Number(searchParams.get('length')),
-    };
+    const counts = searchParams.getAll('count').map(Number);
+    const lengths = searchParams.getAll('length').map(Number);
+    return searchParams.getAll('offset').map((offset, i) => {
+      const [piece, count] = [lengths[i] ?? 0, counts[i] ?? 0];
+      return { path: pathname, from: Number(offset), bytes: piece * count, piece };
+    });
   }
-  return { path: pathname, from: Number(/bytes (\d+)/.exec(headers['content-range'] ?? '')?.[1] ?? 0), bytes };
+  return [{ path: pathname, from: Number(/bytes (\d+)/.exec(headers['content-range'] ?? '')?.[1] ?? 0), bytes }];
 }
 
 /** What the host says of a device. */
