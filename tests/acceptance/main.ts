@@ -16,6 +16,7 @@ import { readGolden } from '../support/golden.ts';
 import { repoPath } from '../support/node-model.ts';
 import { startServerProcess } from '../support/server-process.ts';
 import { CASES, type Form, PROMPTS } from './cases.ts';
+import { freshPages } from './pages.ts';
 import { type Outcome, verdict } from './record.ts';
 import { keep } from './records.ts';
 import { createRunner } from './run.ts';
@@ -108,7 +109,8 @@ async function main(args: string[]): Promise<void> {
       const browser = await chromium.launch(launch);
       try {
         const form: Form = { model, prompts: PROMPTS, expected: expectedOf(model) };
-        const run = createRunner({ browser, url: server.url, socket, form });
+        const pages = freshPages({ browser, url: server.url, socket, form });
+        const run = createRunner({ pages, socket, form });
         for (const test of tests) {
           const flags = [
             `--only ${test.number}`,

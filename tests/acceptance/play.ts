@@ -1,12 +1,11 @@
 /** Plays one acceptance test in real pages against the real server, and gathers what its judgement and its record need. */
-import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Browser, Page } from '@playwright/test';
 import { sendLine } from '../../scripts/plan.ts';
 import type { DevicePasses, Generation, LoadInfo, LogEvent, Plan, Status, TokenEvent } from '../../web/api.ts';
 import { within } from '../bench/within.ts';
-import { openMesh } from '../browser/support/mesh-pages.ts';
-import { CONTEXT, devicesIn, type Form, type MoveCommand, SEED, SENT_AFTER } from './cases.ts';
+import { devicesIn, type Form, type MoveCommand, SEED, SENT_AFTER } from './cases.ts';
+import type { Pages, PagesOptions } from './pages.ts';
 
 declare global {
   interface Window {
@@ -15,13 +14,8 @@ declare global {
   }
 }
 
-export interface Stage {
-  browser: Browser;
-  /** Origin of the server. */
-  url: string;
-  /** Path of its plan socket. */
-  socket: string;
-  form: Form;
+export interface Stage extends Pick<PagesOptions, 'socket' | 'form'> {
+  pages: Pages;
 }
 
 /** What is asked of the devices: a test, or the single-device run that it is compared with. */
@@ -90,19 +84,10 @@ const FINAL = ['committed', 'refused', 'cancelled', 'failed'];
 
 /** Rejects with an Error in words where the run cannot be carried out at all. */
 export async function play(stage: Stage, task: Task): Promise<Evidence> {
-  const { browser, url, form } = stage;
+  const { form, pages } = stage;
   const devices = devicesIn(task.ratios);
-  const query = pageQuery(task, form);
-  const mesh = await openMesh(
-    browser,
-    { url },
-    {
-      host: `model=${form.model}&ratios=${task.ratios}&${query}&context=${CONTEXT}`,
-      devices: Array.from({ length: devices - 1 }, () => ({ query })),
-      init: provideName,
-    },
-  );
   try {
+    const mesh = await pages.open(task);
     const { host } = mesh;
     const started = performance.now();
     const info = await ready(host, devices);
@@ -139,32 +124,17 @@ export async function play(stage: Stage, task: Task): Promise<Evidence> {
       }),
       promptText: await promptText(host, prompt, generation.promptIds),
       logs: await host.evaluate(() => window.acceptance.logs),
-      browser: `${browserName(browser)} ${browser.version()}`,
+      browser: browserName(host.context().browser()),
     };
   } finally {
-    await mesh.close();
-    await roomClosed(stage.socket);
+    await pages.done();
   }
 }
 
-/** tsx names functions by a helper, which functions that are sent to a page would look for there. */
-function provideName(): void {
-  // Not as a property of a literal, which would get its name by the same helper.
-  (globalThis as { __name?: (value: unknown) => unknown }).__name = (value) => value;
+function browserName(browser: Browser | null): string {
+  const name = browser?.browserType().name() ?? 'unknown';
+  return `${name.charAt(0).toUpperCase()}${name.slice(1)} ${browser?.version() ?? ''}`;
 }
-
-/** Several tabs share the machine's cores; one has two of them, as in EdgeVisor's test. */
-function pageQuery({ backend, ratios }: Task, { query }: Form): string {
-  const threads = devicesIn(ratios) === 1 ? Math.min(2, cpus().length) : 1;
-  return [`backend=${backend}`, ...(backend === 'wasm' ? [`threads=${threads}`] : []), ...(query ? [query] : [])].join(
-    '&',
-  );
-}
-
-const browserName = (browser: Browser): string => {
-  const name = browser.browserType().name();
-  return `${name.charAt(0).toUpperCase()}${name.slice(1)}`;
-};
 
 /** The page loads what its address names; resolves when all devices have their shares. */
 async function ready(host: Page, devices: number): Promise<LoadInfo> {
@@ -263,14 +233,4 @@ async function layerProfile(host: Page, socket: string, options: object): Promis
   while (!over && !complete(profile)) profile = await ask();
   await again;
   return complete(profile) ? profile : ask();
-}
-
-/** The next test's commands must find one room: its own. */
-async function roomClosed(socket: string): Promise<void> {
-  const deadline = performance.now() + SETTLE_MS;
-  while (performance.now() < deadline) {
-    if ((await sendLine(socket, '{"op":"status"}')).includes('No room')) return;
-    await sleep(POLL_MS);
-  }
-  throw new Error('The server still has the room of a page that is closed.');
 }

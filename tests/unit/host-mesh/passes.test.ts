@@ -58,11 +58,13 @@ test('every device has every pass of an answer, with the epoch of the plan and i
   }
 });
 
-test('only so many are kept', () => {
+test('only so many are kept, and none for another model', () => {
   const log = createPassLog();
   for (let position = 0; position < MOST_PASSES + 3; position++) {
     log.add(1, { position, batchSize: 1, execUs: 1, syncUs: 1 }, { sent: 10 * position, received: 7 * position });
   }
   expect(log.records).toHaveLength(MOST_PASSES);
   expect(log.records[0]).toEqual([1, 3, 1, 1, 1, 10, 7]);
+  log.clear();
+  expect(log.records).toEqual([]);
 });

@@ -24,6 +24,8 @@ export interface Carried {
 export interface PassLog {
   /** Oldest first. */
   readonly records: readonly PassRecord[];
+  /** Of another model. */
+  clear(): void;
   /** What was carried until now belongs to no pass. */
   begin(carried: Carried): void;
   /** A pass is over; what was carried since the one before counts as its own. */
@@ -35,6 +37,9 @@ export function createPassLog(): PassLog {
   let before: Carried = { sent: 0, received: 0 };
   return {
     records,
+    clear() {
+      records.length = 0;
+    },
     begin(carried) {
       before = carried;
     },

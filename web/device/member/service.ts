@@ -467,6 +467,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
 
   async function unload(): Promise<void> {
     model = undefined;
+    passes.clear();
     executor = undefined;
     operations.clear();
     const ending = backend;
