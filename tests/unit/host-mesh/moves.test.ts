@@ -46,6 +46,9 @@ const amounts = (plan: Plan) =>
   plan.stages.flatMap(({ members }) => members.map(({ qHeads, ffn }) => [count(qHeads), count(ffn)]));
 const memoryOf = (device: number) => mesh.devices.get(device)?.service.status().memory;
 
+/** Tokens that go on beside a move at most. */
+const TOKENS_BESIDE = 3;
+
 /** Makes a move while tokens go on, and checks what it cost and left. */
 async function moveAlong(session: Session, along: Walk, move: Migration): Promise<MoveReport> {
   const before = planOf(session);
@@ -56,8 +59,8 @@ async function moveAlong(session: Session, along: Walk, move: Migration): Promis
   });
   ended.catch(() => undefined);
   await along.step();
-  // Whoever waits for the next token lets the switch in between two of them.
-  while (!over && along.at < text.ids.length - 2) await along.step();
+  // Whoever waits for the next token lets the switch in between two of them; the text is short, so not for ever.
+  for (let tokens = 0; !over && tokens < TOKENS_BESIDE; tokens++) await along.step();
   const result = await ended;
   expect(report.state).toBe('committed');
   const after = planOf(session);
