@@ -77,10 +77,14 @@ function reason(error: unknown): string {
     return 'The browser’s storage does not answer: close other tabs of this page or restart the browser.';
   }
   if (error instanceof MissingError) return 'This browser or mode has no storage for model parts (IndexedDB).';
+  // Firefox ends a large transaction so when it gives no more room; a closed connection has been opened again by now.
+  if (error === null) {
+    return 'The browser stopped storing the model without saying why, most likely because it gives no more room: free disk space, delete stored models, or leave private mode.';
+  }
   if (nameOf(error) === 'SecurityError') {
     return 'This browser does not let the page store anything: allow site data for this address.';
   }
-  const detail = error instanceof Error ? `${error.name}: ${error.message}` : 'connection closed';
+  const detail = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return `The browser’s storage failed (${detail}).`;
 }
 
