@@ -2,7 +2,7 @@
 import { catalogue } from '../../web/model/catalogue.ts';
 import { type ModelHeader, readModelHeader, type WeightType } from '../../web/model/distributed-llama/header.ts';
 import { tensorLayout } from '../../web/model/distributed-llama/layout.ts';
-import { readDistributedLlama } from '../../web/model/distributed-llama/model-file.ts';
+import { countsOf, readDistributedLlama } from '../../web/model/distributed-llama/model-file.ts';
 import { type ByteSource, ModelError, type ModelFile } from '../../web/model/types.ts';
 import { type GgufEntry, type GgufTensor, ggufHeader, paddingOf, tensorBytes } from './gguf-header.ts';
 import { toGgufVocabulary } from './gguf-vocabulary.ts';
@@ -83,13 +83,7 @@ function tensorContent(file: ModelFile, name: string, to: WeightType): AsyncGene
 function modelEntries(header: ModelHeader, name: string): GgufEntry[] {
   const { architecture } = header;
   const counts: Record<string, number> = {
-    block_count: header.layers,
-    context_length: header.context,
-    embedding_length: header.dim,
-    feed_forward_length: header.ffn,
-    'attention.head_count': header.heads,
-    'attention.head_count_kv': header.kvHeads,
-    'attention.key_length': header.headDim,
+    ...countsOf(header),
     'attention.value_length': header.headDim,
     'rope.dimension_count': header.headDim,
     vocab_size: header.vocab,

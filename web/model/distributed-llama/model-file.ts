@@ -66,10 +66,9 @@ function placeTensors(header: ModelHeader, source: ByteSource, start: number): M
   );
 }
 
-/** The header in GGUF's words. */
-function modelMetadata(header: ModelHeader): [string, MetadataValue][] {
-  const { architecture } = header;
-  const values: Record<string, number> = {
+/** The header's counts under GGUF's names, without the architecture before them. */
+export function countsOf(header: ModelHeader): Record<string, number> {
+  return {
     block_count: header.layers,
     context_length: header.context,
     embedding_length: header.dim,
@@ -77,6 +76,14 @@ function modelMetadata(header: ModelHeader): [string, MetadataValue][] {
     'attention.head_count': header.heads,
     'attention.head_count_kv': header.kvHeads,
     'attention.key_length': header.headDim,
+  };
+}
+
+/** The header in GGUF's words. */
+function modelMetadata(header: ModelHeader): [string, MetadataValue][] {
+  const { architecture } = header;
+  const values: Record<string, number> = {
+    ...countsOf(header),
     // The original computes with it as an f32.
     'attention.layer_norm_rms_epsilon': Math.fround(10 ** -header.normEpsilonExponent),
     'rope.freq_base': header.ropeTheta,
