@@ -16,7 +16,7 @@ import { type MemberTimes, type MeshResult, type MeshRow, memberTimes, renderMes
 import { record, writeResults } from './results.ts';
 import { summarize } from './statistics.ts';
 
-const DEFAULT_WIRE: NumberType = 'q16';
+const DEFAULT_WIRE: NumberType = 'q15';
 
 const USAGE = `Usage: npm run bench -- mesh [options]
 

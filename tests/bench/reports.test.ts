@@ -199,7 +199,7 @@ describe('mesh', () => {
       ...when,
       benchmark: 'mesh',
       model: 'm',
-      wire: 'q16',
+      wire: 'q15',
       rounds: 1,
       decodeTokens: 8,
       rows: [alone, shared],

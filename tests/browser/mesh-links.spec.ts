@@ -45,14 +45,14 @@ for (const names of PAIRS) {
 
       const members = [0, 1];
       const reduce = (page: Page, self: number) =>
-        page.evaluate(([all, me]) => window.meshPage.engine.allReduce(all, me, 'q16', 200, 2), [
+        page.evaluate(([all, me]) => window.meshPage.engine.allReduce(all, me, 'q15', 200, 2), [
           members,
           self,
         ] as const);
       const [here, there] = await Promise.all([reduce(host, 0), reduce(device, 1)]);
       expect(here.digests).toEqual(there.digests);
       expect(new Set(here.digests).size).toBe(200);
-      console.log(`${names.join('-')}: all-reduce of 576 numbers as q16: ${(here.ms / 200).toFixed(2)} ms each`);
+      console.log(`${names.join('-')}: all-reduce of 576 numbers as q15: ${(here.ms / 200).toFixed(2)} ms each`);
 
       const channels = await host.evaluate(() => window.meshPage.mesh.channelBytes(1));
       const tensors = channels.find(({ label }) => label === 'tensors');
@@ -138,7 +138,7 @@ test('measures pings and bulk', async ({ viteUrl }) => {
 test('three pages in two browsers are linked pairwise, and add up to the same bits', async ({ viteUrl }) => {
   const pages = await pagesOf(['chromium', 'chromium', 'firefox'], viteUrl);
   await mesh(pages);
-  for (const [epoch, wire] of (['f32', 'f16', 'q80', 'q16'] as const).entries()) {
+  for (const [epoch, wire] of (['f32', 'f16', 'q80', 'q15'] as const).entries()) {
     const sums = await Promise.all(
       pages.map((page, self) =>
         page.evaluate(([type, me, number]) => window.meshPage.engine.allReduce([0, 1, 2], me, type, 20, number), [

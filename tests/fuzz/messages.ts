@@ -41,7 +41,7 @@ export const toDevice = [
       members: [0, 1],
       next: [2],
       previous: 0,
-      wire: 'q16',
+      wire: 'q15',
       verify: false,
       context: 64,
       maxBatch: 64,

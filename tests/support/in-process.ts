@@ -61,7 +61,7 @@ export async function runPipeline(
 async function embed(member: Executor, ids: Uint32Array, position: number, wire: NumberType): Promise<Float32Array> {
   const ops = [{ op: 'embed' } as const];
   const residual = (await member.run({ position, count: ids.length, ids, ops, output: 'residual' })).slice();
-  if (wire !== 'f32') roundTrip('q16', residual, residual);
+  if (wire !== 'f32') roundTrip('q15', residual, residual);
   return residual;
 }
 

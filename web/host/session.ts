@@ -73,7 +73,7 @@ export interface SessionParts {
  */
 const BATCH = 64;
 /** Hardly more bytes than half floats, less error, and no overflow: docs/mesh.md has the figures. */
-const DEFAULT_WIRE = 'q16';
+const DEFAULT_WIRE = 'q15';
 
 /** Loads a model. Rejects with ModelError, DeviceError, RatiosError, MeshError or the signal's reason. */
 export async function loadSession(request: LoadRequest, parts: SessionParts, signal: AbortSignal): Promise<Session> {

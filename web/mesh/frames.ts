@@ -20,7 +20,7 @@
  */
 import { NUMBER_TYPES, type NumberType } from './wire.ts';
 
-export const FRAME_VERSION = 2;
+export const FRAME_VERSION = 3;
 export const HEADER_BYTES = 16;
 export const PART_HEADER_BYTES = 24;
 const PART_FLAG = 0x10;

@@ -5,18 +5,25 @@
  * - `f32`: the values. 4 bytes each.
  * - `f16`: IEEE halves, round to nearest even. 2 bytes each; overflows to infinity above 65504.
  * - `q80`: f16 scales of all blocks, then one Int8 a value: v = scale · q, as GGML's Q8_0. 34 bytes a block.
- * - `q16`: one Int16 a value, then one exponent byte e a block: v = q · 2^(e − 141), |q| ≤ 32767, where e is the biased
- *   exponent of the block's largest magnitude, one more where that would round to 32768. 65 bytes a block; the error is
- *   at most 2^-15 of the largest magnitude, and no value overflows. Exponents below 15 make a zero block.
+ * - `q15`: scales of all blocks, then 30 bytes for every 16 values: v = scale · q, |q| ≤ 16383. A scale is the upper half
+ *   of a positive float without its sign (8 bits of exponent, 8 of mantissa), rounded up. Of 16 values the first 15 are
+ *   the low 15 bits of a word each, and bit i of the last is the top bit of word i. 62 bytes a block; the error is at
+ *   most 2^-15 · (1 + 2^-7) of the largest magnitude, and no value overflows. A row of 576 and its header are 1132 bytes:
+ *   with 16 bits a value they would not fit into one packet of WebRTC's (1144 bytes beside an acknowledgement), and two
+ *   packets make it three, since every second is acknowledged at once.
  *
  * A block (f16: a value) that holds a NaN or an infinity decodes to NaN or infinities, never to a number that looks right.
  */
 
-export const NUMBER_TYPES = ['f32', 'f16', 'q80', 'q16'] as const;
+export const NUMBER_TYPES = ['f32', 'f16', 'q80', 'q15'] as const;
 export type NumberType = (typeof NUMBER_TYPES)[number];
 
-/** Values that share a scale in `q80` and `q16`. */
+/** Values that share a scale in `q80` and `q15`. */
 export const BLOCK = 32;
+
+/** Values of `q15` that are packed together, and the words that they take. */
+const PACK = 16;
+const PACK_WORDS = 15;
 
 /** Exact number of bytes that `count` values take. */
 export function wireBytes(type: NumberType, count: number): number {
@@ -27,8 +34,8 @@ export function wireBytes(type: NumberType, count: number): number {
       return 2 * count;
     case 'q80':
       return 2 * blocksOf(count) + count;
-    case 'q16':
-      return 2 * count + blocksOf(count);
+    case 'q15':
+      return 2 * blocksOf(count) + 2 * PACK_WORDS * Math.ceil(count / PACK);
   }
 }
 
@@ -48,8 +55,8 @@ export function encode(type: NumberType, values: Float32Array, out: Uint8Array):
     case 'q80':
       encodeQ80(values, out);
       break;
-    case 'q16':
-      encodeQ16(values, out);
+    case 'q15':
+      encodeQ15(values, out);
       break;
   }
   return wireBytes(type, count);
@@ -72,8 +79,8 @@ export function decode(type: NumberType, bytes: Uint8Array, sum: Float32Array, f
     case 'q80':
       addQ80(data, sum);
       break;
-    case 'q16':
-      addQ16(data, sum);
+    case 'q15':
+      addQ15(data, sum);
       break;
   }
 }
@@ -149,11 +156,10 @@ const HALVES = Float32Array.from({ length: 0x10000 }, (_, bits) => {
   return sign * (1024 + mantissa) * 2 ** (exponent - 25);
 });
 
-/** 2^(e − 141) for the exponent byte e of q16; NaN for 255, the exponent of infinities and NaNs. */
-const Q16_SCALES = Float32Array.from({ length: 256 }, (_, e) => (e === 255 ? Number.NaN : e < 15 ? 0 : 2 ** (e - 141)));
-const Q16_INVERSE = Float64Array.from({ length: 256 }, (_, e) => (e < 15 || e === 255 ? 0 : 2 ** (141 - e)));
-/** Carries the largest magnitudes, which would round to 32768, into the next exponent. */
-const Q16_CARRY = 0x100;
+/** Largest magnitude of a quant of q15. */
+const Q15_MOST = 16383;
+/** Bits of a float that a scale of q15 leaves out. */
+const Q15_SCALE_SHIFT = 15;
 
 function bitsOf(values: Float32Array): Uint32Array {
   return new Uint32Array(values.buffer, values.byteOffset, values.length);
@@ -221,30 +227,57 @@ function addQ80(bytes: Uint8Array, sum: Float32Array): void {
   }
 }
 
-function encodeQ16(values: Float32Array, out: Uint8Array): void {
+function encodeQ15(values: Float32Array, out: Uint8Array): void {
   const count = values.length;
   const blocks = blocksOf(count);
   const bits = bitsOf(values);
-  const quants = new Int16Array(out.buffer, out.byteOffset, count);
-  const exponents = out.subarray(2 * count, 2 * count + blocks);
-  for (let block = 0, from = 0; block < blocks; block++, from += BLOCK) {
-    const to = Math.min(from + BLOCK, count);
-    const largest = largestBits(bits, from, to);
-    const exponent = largest >= INFINITY_BITS ? 255 : (largest + Q16_CARRY) >>> 23;
-    exponents[block] = exponent;
-    const inverse = Q16_INVERSE[exponent];
-    if (inverse === 0) quants.fill(0, from, to);
-    else for (let i = from; i < to; i++) quants[i] = values[i] * inverse + ROUND - ROUND;
+  const scales = new Uint16Array(out.buffer, out.byteOffset, blocks);
+  const packs = Math.ceil(count / PACK);
+  const words = new Uint16Array(out.buffer, out.byteOffset + 2 * blocks, PACK_WORDS * packs);
+  for (let block = 0; block < blocks; block++) {
+    const from = block * BLOCK;
+    const largest = largestBits(bits, from, Math.min(from + BLOCK, count));
+    scratchBits[0] = largest;
+    scratchFloat[0] = scratchFloat[0] / Q15_MOST;
+    // Rounded up, so that no quant is above the most. What is no finite number makes the scale an infinity: 0 · infinity is NaN.
+    const code = largest >= INFINITY_BITS ? INFINITY_BITS >>> Q15_SCALE_SHIFT : (scratchBits[0] + 0x7fff) >>> 15;
+    scales[block] = code;
+  }
+  for (let pack = 0, at = 0; pack < packs; pack++, at += PACK_WORDS) {
+    const from = pack * PACK;
+    const inverse = inverseOf(scales[(from / BLOCK) | 0]);
+    const last = from + PACK_WORDS < count ? values[from + PACK_WORDS] * inverse + ROUND - ROUND : 0;
+    for (let i = 0; i < PACK_WORDS; i++) {
+      const quant = from + i < count ? values[from + i] * inverse + ROUND - ROUND : 0;
+      words[at + i] = (quant & 0x7fff) | (((last >> i) & 1) << 15);
+    }
   }
 }
 
-function addQ16(bytes: Uint8Array, sum: Float32Array): void {
+/** One over a scale of q15; 0 where the block is zero or poisoned: then the scale alone says it. */
+function inverseOf(code: number): number {
+  scratchBits[0] = code << Q15_SCALE_SHIFT;
+  const scale = scratchFloat[0];
+  return scale > 0 && scale < Number.POSITIVE_INFINITY ? 1 / scale : 0;
+}
+
+function addQ15(bytes: Uint8Array, sum: Float32Array): void {
   const count = sum.length;
-  const quants = new Int16Array(bytes.buffer, bytes.byteOffset, count);
-  const exponents = bytes.subarray(2 * count);
-  for (let block = 0, from = 0; from < count; block++, from += BLOCK) {
-    const to = Math.min(from + BLOCK, count);
-    const scale = Q16_SCALES[exponents[block]];
-    for (let i = from; i < to; i++) sum[i] += scale * quants[i];
+  const blocks = blocksOf(count);
+  const scales = new Uint16Array(bytes.buffer, bytes.byteOffset, blocks);
+  const packs = Math.ceil(count / PACK);
+  const words = new Uint16Array(bytes.buffer, bytes.byteOffset + 2 * blocks, PACK_WORDS * packs);
+  for (let pack = 0, at = 0; pack < packs; pack++, at += PACK_WORDS) {
+    const from = pack * PACK;
+    scratchBits[0] = scales[(from / BLOCK) | 0] << Q15_SCALE_SHIFT;
+    const scale = scratchFloat[0];
+    const own = Math.min(PACK_WORDS, count - from);
+    let last = 0;
+    for (let i = 0; i < own; i++) {
+      const word = words[at + i];
+      sum[from + i] += scale * ((word << 17) >> 17);
+      last |= (word >>> 15) << i;
+    }
+    if (count - from > PACK_WORDS) sum[from + PACK_WORDS] += scale * ((last << 17) >> 17);
   }
 }

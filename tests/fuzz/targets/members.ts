@@ -81,7 +81,7 @@ export async function make() {
     share,
     members: [DEVICE],
     next: [],
-    wire: 'q16',
+    wire: 'q15',
     verify: false,
     context: 64,
     maxBatch: 8,

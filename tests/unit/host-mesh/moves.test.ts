@@ -155,7 +155,7 @@ describe('a share', () => {
     await expectMemory(session);
   });
 
-  test.each(['f16', 'q16', 'q80'] as const)('with %s on the wire', async (wire) => {
+  test.each(['f16', 'q15', 'q80'] as const)('with %s on the wire', async (wire) => {
     mesh = playMesh({ model: text.model });
     await mesh.join(1);
     await mesh.join(2);

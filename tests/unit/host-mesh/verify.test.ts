@@ -52,7 +52,7 @@ describe('comparing replicas', () => {
     mesh = playMesh({ model });
     await mesh.join(1);
     await mesh.join(2, { makeBackend: (options) => addingWrongly(options, () => wrong) });
-    const session = await mesh.load({ ratios: '2:3:3', wire: 'q16', verify: true });
+    const session = await mesh.load({ ratios: '2:3:3', wire: 'q15', verify: true });
     const generate = (each: (t: number) => void = () => undefined) => {
       let t = 0;
       const request = { ids, maxTokens: 8, temperature: 0, ignoreEos: true, reuse: false };
@@ -74,7 +74,7 @@ describe('comparing replicas', () => {
     mesh = playMesh({ model });
     await mesh.join(1);
     await mesh.join(2, { makeBackend: (options) => addingWrongly(options, () => true) });
-    const session = await mesh.load({ ratios: '2:3:3', wire: 'q16' });
+    const session = await mesh.load({ ratios: '2:3:3', wire: 'q15' });
     const { ids: text } = await session.loop.generate({ ids, maxTokens: 4, temperature: 0, ignoreEos: true });
     expect(text).toHaveLength(4);
   });
@@ -124,7 +124,7 @@ async function withCheat(
   mesh = playMesh({ model });
   await mesh.join(1);
   await mesh.join(2, { makeBackend: (options) => computingWrongly(options, op, change, wrong) });
-  return mesh.load({ ratios: '2:3:3', wire: 'q16', verify: true, ...request });
+  return mesh.load({ ratios: '2:3:3', wire: 'q15', verify: true, ...request });
 }
 /** An eighth more everywhere: all replicas agree on it, and the text hardly shows it. */
 const more = (sums: Float32Array) => {

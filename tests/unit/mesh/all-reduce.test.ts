@@ -47,10 +47,10 @@ describe('all-reduce', () => {
   test('sends its payload once to every other member', async () => {
     const links = await meshed([0, 1, 2]);
     const before = [...links.get(0)!.values()].map((link) => link.stats.bytesSent);
-    const all = reducers(links, [0, 1, 2], 'q16');
+    const all = reducers(links, [0, 1, 2], 'q15');
     await Promise.all([0, 1, 2].map((device) => all.get(device)!.run(at(0), noise(device), new Float32Array(DIM))));
     const sent = [...links.get(0)!.values()].map((link, i) => link.stats.bytesSent - before[i]);
-    expect(sent).toEqual([16 + wireBytes('q16', DIM), 16 + wireBytes('q16', DIM)]);
+    expect(sent).toEqual([16 + wireBytes('q15', DIM), 16 + wireBytes('q15', DIM)]);
   });
 
   test('sums in place, and one member alone still rounds', async () => {
@@ -66,7 +66,7 @@ describe('all-reduce', () => {
       fc.asyncProperty(
         fc.array(fc.shuffledSubarray([0, 1, 2, 3, 4, 5], { minLength: 6 }), { minLength: 3, maxLength: 3 }),
         async (orders) => {
-          const all = reducers(await meshed(members), members, 'q16');
+          const all = reducers(await meshed(members), members, 'q15');
           const results = await Promise.all(
             members.map(async (device, m) => {
               const sums = new Map<number, Promise<Float32Array>>();
@@ -82,7 +82,7 @@ describe('all-reduce', () => {
             digest(
               expected(
                 members.map((device) => noise(device * 10 + exchange)),
-                'q16',
+                'q15',
               ),
             ),
           );
@@ -143,13 +143,13 @@ describe('all-reduce', () => {
 
   test.each([
     ['another number type', { type: 'f16' as const, rows: 1, bytes: wireBytes('f16', DIM) }],
-    ['too many rows', { type: 'q16' as const, rows: 5, bytes: wireBytes('q16', 5 * DIM) }],
-    ['no rows', { type: 'q16' as const, rows: 0, bytes: 0 }],
-    ['a byte too much', { type: 'q16' as const, rows: 1, bytes: wireBytes('q16', DIM) + 1 }],
-    ['rows that others do not have', { type: 'q16' as const, rows: 2, bytes: wireBytes('q16', 2 * DIM) }],
+    ['too many rows', { type: 'q15' as const, rows: 5, bytes: wireBytes('q15', 5 * DIM) }],
+    ['no rows', { type: 'q15' as const, rows: 0, bytes: 0 }],
+    ['a byte too much', { type: 'q15' as const, rows: 1, bytes: wireBytes('q15', DIM) + 1 }],
+    ['rows that others do not have', { type: 'q15' as const, rows: 2, bytes: wireBytes('q15', 2 * DIM) }],
   ])('closes the link of a member that sends %s', async (_, { type, rows, bytes }) => {
     const links = await meshed([0, 1]);
-    const [all] = reducers(links, [0, 1], 'q16').values();
+    const [all] = reducers(links, [0, 1], 'q15').values();
     const sum = all.run(at(0), noise(0), new Float32Array(DIM));
     const header = { kind: Kind.partial, type, slot: 0, epoch: 1, layer: 0, position: 0, rows };
     void links.get(1)!.get(0)!.send(createFrameBuffer(bytes), header, bytes);

@@ -28,7 +28,7 @@ const HAND_OVER = 'f32';
  * How the embedding's rows go to the other members of the first stage: they are small and of one size, so that 16 bits
  * cost no more than the rounding of activations. What wants exact sums gets them exactly.
  */
-const embeddedType = (wire: NumberType): NumberType => (wire === 'f32' ? 'f32' : 'q16');
+const embeddedType = (wire: NumberType): NumberType => (wire === 'f32' ? 'f32' : 'q15');
 
 /** Batches that may wait, more than any host has in flight. */
 const MAX_QUEUE = 256;
