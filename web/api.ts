@@ -158,6 +158,8 @@ export interface DeviceStatus {
   readbackMs: number;
   memoryLimit: number;
   memoryUsed: number;
+  /** Of these, bytes of weights that were given away and are kept while there is room, in case they come back. */
+  memoryWarm: number;
   weightBytes: number;
   kvBytes: number;
   link: 'self' | 'webrtc' | 'relay';
@@ -372,6 +374,8 @@ export interface ContributeStatus {
   gmacs: number;
   memoryLimit: number;
   memoryUsed: number;
+  /** Of these, bytes of weights that were given away and are kept while there is room, in case they come back. */
+  memoryWarm: number;
   model?: string;
   /** The part of the model that it computes. */
   layers?: [from: number, to: number];

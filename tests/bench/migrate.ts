@@ -6,7 +6,6 @@
 import { parseArgs } from 'node:util';
 import type { Browser, Page } from 'playwright';
 import type { Migration, MoveReport, Plan } from '../../web/api.ts';
-import { count } from '../../web/plan/ranges.ts';
 import { openMesh } from '../browser/support/mesh-pages.ts';
 import { DEFAULT_MODEL } from '../browser/support/models.ts';
 import { BenchError } from './bench-error.ts';
@@ -28,10 +27,6 @@ const USAGE = `Usage: npm run bench -- migrate [options]
 
 /** Tokens of an answer before anything is measured: code is compiled, and memory has been touched. */
 const WARM_UP_TOKENS = 8;
-/** The default model has three query heads to a KV head, and FFN columns move in blocks. */
-const HEADS_OF_A_KV_HEAD = 3;
-const BLOCK = 32;
-
 interface Options {
   moves: number;
   tokens: number;
@@ -89,9 +84,7 @@ async function measure(browser: Browser, url: string, ratios: string, options: O
     await mesh.host.evaluate((wanted) => window.edgevisor.load(wanted), { model: DEFAULT_MODEL, ratios });
     await answer(mesh.host, WARM_UP_TOKENS);
     const still = await answer(mesh.host, tokens);
-    const moving = answer(mesh.host, tokens);
-    const moves = await moveAtRandom(mesh.host, options, moving);
-    const moved = await moving;
+    const { moved, moves } = await answerWithMoves(mesh.host, options);
     return {
       ...{ ratios, tabs, tokens, moves },
       sameText: moved.ids.join() === still.ids.join(),
@@ -103,39 +96,68 @@ async function measure(browser: Browser, url: string, ratios: string, options: O
   }
 }
 
-const answer = (host: Page, tokens: number) =>
-  host.evaluate((options) => window.edgevisor.generate(options), {
-    ...{ prompt: 'Once upon a time', maxTokens: tokens, temperature: 0, ignoreEos: true, reuse: false },
-  });
+const answerOptions = (tokens: number) => ({
+  ...{ prompt: 'Once upon a time', maxTokens: tokens, temperature: 0, ignoreEos: true, reuse: false },
+});
 
-/** One random legal move after another, until there have been enough or the answer is over. */
-async function moveAtRandom(
+const answer = (host: Page, tokens: number) =>
+  host.evaluate((options) => window.edgevisor.generate(options), answerOptions(tokens));
+
+type Answer = Awaited<ReturnType<typeof answer>>;
+
+/**
+ * The same answer with random legal moves, spread evenly over its tokens, each once the one before is through. The page
+ * counts and asks itself: messages of the test driver would take time from the tokens.
+ */
+async function answerWithMoves(
   host: Page,
-  { moves: wanted, seed }: Options,
-  answering: Promise<unknown>,
-): Promise<MoveReport[]> {
-  let over = false;
-  void answering.then(() => {
-    over = true;
-  });
-  let state = seed;
-  // Park and Miller's generator: the same moves for the same seed.
-  const random = (below: number) => {
-    state = (state * 48271) % 2147483647;
-    return state % below;
-  };
-  const ids: number[] = [];
-  while (ids.length < wanted && !over) {
-    const { plan } = await host.evaluate(() => window.edgevisor.status());
-    const move = plan && randomMove(plan, random);
-    if (move) ids.push((await host.evaluate((asked) => window.edgevisor.migrate(asked), move)).id);
-  }
-  await answering;
-  // The gap around a commit is known only after the next token.
-  const { moves } = await host.evaluate(() => window.edgevisor.status());
-  return moves.filter(({ id }) => ids.includes(id));
+  { moves: wanted, tokens, seed }: Options,
+): Promise<{ moved: Answer; moves: MoveReport[] }> {
+  // What tsx compiles names its functions through a helper, which the page lacks.
+  await host.evaluate(`window.__name = (named) => named; window.randomMove = ${randomMove}`);
+  return host.evaluate(
+    async ({ options, wanted, every, seed }) => {
+      const { randomMove } = window as unknown as { randomMove: RandomMove };
+      let state = seed;
+      // Park and Miller's generator: the same moves for the same seed.
+      const random = (below: number) => {
+        state = (state * 48271) % 2147483647;
+        return state % below;
+      };
+      const ids: number[] = [];
+      let token = 0;
+      let under = false;
+      let failure: unknown;
+      const moveNext = async () => {
+        under = true;
+        const { plan } = await window.edgevisor.status();
+        for (let move: Migration | undefined; plan && !move; ) {
+          move = randomMove(plan, random);
+          if (move) ids.push((await window.edgevisor.migrate(move)).id);
+        }
+        under = false;
+      };
+      const stop = window.edgevisor.on('token', () => {
+        token++;
+        if (!under && ids.length < wanted && token >= every * (ids.length + 0.5))
+          moveNext().catch((error: unknown) => {
+            failure = error;
+          });
+      });
+      const moved = await window.edgevisor.generate(options);
+      stop();
+      if (failure) throw failure;
+      // The gap around a commit is known only after the next token.
+      const { moves } = await window.edgevisor.status();
+      return { moved, moves: moves.filter(({ id }) => ids.includes(id)) };
+    },
+    { options: answerOptions(tokens), wanted, every: tokens / wanted, seed },
+  );
 }
 
+type RandomMove = typeof randomMove;
+
+/** Runs in the page too: nothing of this module is known to it. */
 function randomMove({ stages }: Plan, random: (below: number) => number): Migration | undefined {
   if (stages.length > 1) {
     const from = random(stages.length);
@@ -147,8 +169,11 @@ function randomMove({ stages }: Plan, random: (below: number) => number): Migrat
   const from = random(members.length);
   const to = (from + 1 + random(members.length - 1)) % members.length;
   const kind = (1 + random(2)) as 1 | 2;
-  const heads = Math.floor(count(members[from].qHeads) / HEADS_OF_A_KV_HEAD);
-  const blocks = Math.floor(count(members[from].ffn) / BLOCK);
+  const sum = (ranges: readonly (readonly [number, number])[]) =>
+    ranges.reduce((total, [first, end]) => total + end - first, 0);
+  // The default model has three query heads to a KV head, and FFN columns move in blocks of 32.
+  const heads = Math.floor(sum(members[from].qHeads) / 3);
+  const blocks = Math.floor(sum(members[from].ffn) / 32);
   if (kind === 1) return heads > 0 ? { from, to, kind, heads: 1 + random(heads) } : undefined;
-  return blocks > 0 ? { from, to, kind, ffn: BLOCK * (1 + random(blocks)) } : undefined;
+  return blocks > 0 ? { from, to, kind, ffn: 32 * (1 + random(blocks)) } : undefined;
 }

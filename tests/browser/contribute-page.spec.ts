@@ -8,7 +8,16 @@ const FAKE = "export * from '/tests/browser/pages/fake-contribute.ts';";
 
 const LENDING: Partial<ContributeStatus> = {
   ...{ state: 'joined', index: 2, name: 'Anna’s phone', backend: 'webgpu', threads: 8, gmacs: 13.4 },
-  ...{ memoryLimit: 1e9, memoryUsed: 47e6, model: 'SmolLM2', layers: [14, 30], heads: 3, ffn: 768, tokens: 1204 },
+  ...{
+    memoryLimit: 1e9,
+    memoryUsed: 47e6,
+    memoryWarm: 0,
+    model: 'SmolLM2',
+    layers: [14, 30],
+    heads: 3,
+    ffn: 768,
+    tokens: 1204,
+  },
   ...{ link: 'webrtc', rttMs: 3.2, awake: true },
 };
 

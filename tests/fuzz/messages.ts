@@ -62,6 +62,6 @@ export const toHost = [
   { type: 'read', transfer: 1, offset: 0, stride: 10, length: 5, count: 2 },
   { type: 'refused', epoch: 1, code: 'memory', message: 'no', device: 1 },
   { type: 'broken', epoch: 1, code: 'lost', message: 'gone' },
-  { type: 'stats', weights: 1, kv: 1, scratch: 1, tokens: 1, sent: 1, received: 1, ...times },
+  { type: 'stats', weights: 1, kv: 1, scratch: 1, warm: 1, tokens: 1, sent: 1, received: 1, ...times },
   { type: 'profiled', id: 1, ...times, layers: [[0, 1, 2]], passes: [] },
 ];

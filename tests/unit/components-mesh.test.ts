@@ -240,7 +240,17 @@ describe('lending', () => {
     expect(linkWords({ link: 'none', rttMs: 0 })).toBe('not connected to the host yet');
     expect([layerWords([3, 4]), layerWords([0, 30])]).toEqual(['3', '0–29 (30 layers)']);
     const status = {
-      ...{ state: 'joined', name: '', backend: '', threads: 0, gmacs: 0, memoryLimit: 0, memoryUsed: 0, heads: 0 },
+      ...{
+        state: 'joined',
+        name: '',
+        backend: '',
+        threads: 0,
+        gmacs: 0,
+        memoryLimit: 0,
+        memoryUsed: 0,
+        memoryWarm: 0,
+        heads: 0,
+      },
       ...{ ffn: 0, loaded: 0, total: 0, tokens: 0, link: 'none' as const, rttMs: 0, awake: false },
     };
     expect(activity(status).title).toBe('Ready');

@@ -187,7 +187,7 @@ function statusOf(parts: {
   const problem = room?.failure?.message ?? parts.problem;
   const host = lending?.mesh.neighbours().find(({ index }) => index === 0);
   const { share } = member ?? {};
-  const { weights = 0, kv = 0, scratch = 0 } = member?.memory ?? {};
+  const { weights = 0, kv = 0, scratch = 0, warm = 0 } = member?.memory ?? {};
   return {
     state: stateOf(parts),
     ...(problem && { problem }),
@@ -197,7 +197,8 @@ function statusOf(parts: {
     threads: lending?.about.threads ?? 0,
     gmacs: lending?.about.gmacs ?? 0,
     memoryLimit: lending?.about.memoryLimit ?? 0,
-    memoryUsed: weights + kv + scratch,
+    memoryUsed: weights + kv + scratch + warm,
+    memoryWarm: warm,
     ...(member?.model && { model: member.model }),
     ...(share && { layers: share.layers }),
     heads: share ? count(share.qHeads) : 0,

@@ -210,7 +210,9 @@ export const ToHostSchema = v.variant('type', [
   }),
   v.strictObject({
     type: v.literal('stats'),
-    ...{ weights: natural, kv: natural, scratch: natural, tokens: natural },
+    /** Bytes of memory by purpose; warm: weights that were given away and are kept while there is room. */
+    ...{ weights: natural, kv: natural, scratch: natural, warm: natural },
+    tokens: natural,
     /** Bytes over all links of the device, since it joined. */
     ...{ sent: natural, received: natural },
     /** Of the last batch, in microseconds: computing, and waiting for others. */

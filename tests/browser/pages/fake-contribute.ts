@@ -22,7 +22,18 @@ declare global {
 export function createContributeHandle(): ContributeHandle {
   let status: ContributeStatus = {
     ...{ state: 'ready', name: 'Firefox on Android', backend: '', threads: 0, gmacs: 0, memoryLimit: 0 },
-    ...{ memoryUsed: 0, heads: 0, ffn: 0, loaded: 0, total: 0, tokens: 0, link: 'none', rttMs: 0, awake: false },
+    ...{
+      memoryUsed: 0,
+      memoryWarm: 0,
+      heads: 0,
+      ffn: 0,
+      loaded: 0,
+      total: 0,
+      tokens: 0,
+      link: 'none',
+      rttMs: 0,
+      awake: false,
+    },
     ...window.fakeStatus,
   };
   const listeners = new Set<(status: ContributeStatus) => void>();

@@ -213,7 +213,7 @@ export function installHandle(): EdgeVisor {
               {
                 ...{ index: 0, id: 'self', name: 'This device', self: true, state: 'ready', browser: 'a browser' },
                 ...{ backend: info.backend, threads: info.threads, gmacs: 8.81, readbackMs: 1.2 },
-                ...{ memoryLimit: 2e9, memoryUsed: 152e6, weightBytes: 121e6, kvBytes: 23.6e6 },
+                ...{ memoryLimit: 2e9, memoryUsed: 152e6, memoryWarm: 0, weightBytes: 121e6, kvBytes: 23.6e6 },
                 ...{ link: 'self', rttMs: 0, bytesSent: 0, bytesReceived: 0, tokens: 0 },
               },
             ]

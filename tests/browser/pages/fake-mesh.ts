@@ -74,7 +74,16 @@ const SIZES = {
 
 const HOST: DeviceStatus = {
   ...{ index: 0, id: 'self', name: 'Desk', self: true, state: 'ready', browser: 'Chrome 140', backend: 'webgpu' },
-  ...{ threads: 2, gmacs: 9.1, readbackMs: 1.2, memoryLimit: 4e9, memoryUsed: 0, weightBytes: 0, kvBytes: 0 },
+  ...{
+    threads: 2,
+    gmacs: 9.1,
+    readbackMs: 1.2,
+    memoryLimit: 4e9,
+    memoryUsed: 0,
+    memoryWarm: 0,
+    weightBytes: 0,
+    kvBytes: 0,
+  },
   ...{ link: 'self', rttMs: 0, bytesSent: 0, bytesReceived: 0, tokens: 412 },
 };
 

@@ -43,7 +43,7 @@ export function evidence(number: 5 | 7): Evidence {
   const device = (index: number): DeviceStatus => ({
     ...{ index, id: `${index}`, name: `Device ${index}`, self: index === 0, state: 'ready', browser: 'Chrome' },
     ...{ backend: 'wasm', description: 'WASM SIMD, 1 thread', threads: 1, gmacs: 5, readbackMs: 0, link: 'webrtc' },
-    ...{ memoryLimit: 1e9, memoryUsed: 1e6, weightBytes: 1e6, kvBytes: 1e5, rttMs: 1 },
+    ...{ memoryLimit: 1e9, memoryUsed: 1e6, memoryWarm: 0, weightBytes: 1e6, kvBytes: 1e5, rttMs: 1 },
     ...{ bytesSent: 30_000, bytesReceived: 28_000, tokens: PROMPT + TOKENS - 1 },
   });
   const { op } = move;

@@ -4,8 +4,9 @@ import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Migration, MoveReport, Plan } from '../../../web/api.ts';
 import { openDatabase } from '../../../web/device/store/database.ts';
 import { openShardStore } from '../../../web/device/store/store.ts';
-import { sizesOf } from '../../../web/host/mesh/layout.ts';
+import { planFor, sizesOf } from '../../../web/host/mesh/layout.ts';
 import type { Session } from '../../../web/host/session.ts';
+import type { ByteSource } from '../../../web/model/types.ts';
 import { changeBytes, diffPlans } from '../../../web/plan/diff.ts';
 import { planBytes } from '../../../web/plan/holdings.ts';
 import { checkPlan } from '../../../web/plan/inspect.ts';
@@ -122,6 +123,56 @@ describe('a share', () => {
     expect(amounts(planOf(session))).toEqual(start);
     await along.step();
     await expectMemory(session);
+  });
+
+  test('that comes back is there at once: not a byte is read again', async () => {
+    let read = 0;
+    const { source } = text.model.file;
+    const counting: ByteSource = {
+      ...{ name: source.name, size: source.size },
+      read(from, to, signal) {
+        read += to - from;
+        return source.read(from, to, signal);
+      },
+    };
+    mesh = playMesh({ model: { ...text.model, file: { ...text.model.file, source: counting } } });
+    await mesh.join(1);
+    await mesh.join(2);
+    const session = await mesh.load({ ratios: '2:3:3', wire: 'f32' });
+    const along = walk(text, session);
+    await along.step();
+    await moveAlong(session, along, { from: 1, to: 0, kind: 3, heads: 1, ffn: 64 });
+    await expectMemory(session);
+    const kept = memoryOf(1)?.warm ?? 0;
+    expect(kept).toBeGreaterThan(0);
+    await vi.waitFor(() => expect(mesh.statuses()[1].memoryWarm).toBe(kept));
+    expect(read).toBeGreaterThan(0);
+    read = 0;
+    await moveAlong(session, along, { from: 0, to: 1, kind: 3, heads: 1, ffn: 64 });
+    await along.step();
+    expect(read).toBe(0);
+    await expectMemory(session);
+  });
+
+  test('that was given away is kept only where the device has room for it', async () => {
+    const { catalogue } = text.model;
+    mesh = playMesh({ model: text.model });
+    const plan = planFor('2:3:3', catalogue.hyper, [0, 1, 2], 1);
+    const due = planBytes(plan, catalogue.hyper, sizesOf(catalogue, plan, 256)).find(({ device }) => device === 1);
+    // As little as it may have for this share.
+    const memoryLimit = Math.ceil(((due?.weightBytes ?? 0) + (due?.kvBytes ?? 0)) / 0.9);
+    await mesh.join(1, { memoryLimit });
+    await mesh.join(2);
+    const session = await mesh.load({ ratios: '2:3:3', wire: 'f32', verify: true });
+    const along = walk(text, session);
+    await along.step();
+    for (const ffn of [32, 32, 64]) {
+      await moveAlong(session, along, { from: 1, to: 0, kind: 2, ffn });
+      await expectMemory(session);
+      const { weights = 0, kv = 0, scratch = 0, warm = 0 } = memoryOf(1) ?? {};
+      expect(warm).toBeLessThanOrEqual(Math.max(0, memoryLimit - weights - kv - scratch));
+      await along.step();
+    }
   });
 
   test('moves in one command with others, all at the same moment', async () => {
@@ -450,7 +501,7 @@ describe('a move that is taken back', () => {
     const change = session.moves.setRatios('1:1:1', controller.signal).catch((error: Error) => error.message);
     await along.step();
     expect(await change).toBe('taken back');
-    await vi.waitFor(() => expect(memoryOf(2)).toEqual({ weights: 0, kv: 0, scratch: 0 }));
+    await vi.waitFor(() => expect(memoryOf(2)).toEqual({ weights: 0, kv: 0, scratch: 0, warm: 0 }));
     armed = false;
     await session.moves.setRatios('1:1:1');
     await along.step(2);

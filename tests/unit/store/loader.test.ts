@@ -5,6 +5,7 @@ import { loadMissing, loadShare, type ShareLoad } from '../../../web/device/load
 import { tilesOf } from '../../../web/device/loader/loaded.ts';
 import type { HeldTile, LoadedWeights, Share } from '../../../web/device/loader/types.ts';
 import { wantedMatrices } from '../../../web/device/loader/wanted.ts';
+import { createWarmTiles } from '../../../web/device/loader/warm.ts';
 import { createPartReader } from '../../../web/device/store/reader.ts';
 import { BLOCKS } from '../../../web/model/quant.ts';
 import { repackPart } from '../../../web/model/repack.ts';
@@ -228,15 +229,23 @@ describe('a share', () => {
         fc.array(shares, { minLength: 1, maxLength: 4 }),
         fc.constantFrom(32 << 20, 20_000),
         fc.boolean(),
-        async (type, tied, chain, maxTileBytes, many) => {
+        fc.constantFrom(undefined, 0, 40, 1000),
+        async (type, tied, chain, maxTileBytes, many, room) => {
           freshIndexedDb();
           const { catalogue, file, source, store, backend, load } = await setUp(type, tied, many);
           let current: LoadedWeights | undefined;
+          // Every tile here is a byte.
+          const warm =
+            room === undefined ? undefined : createWarmTiles({ tied, drop: backend.dropTile, most: () => room });
           for (const share of chain) {
-            const change = await loadMissing({ ...load(share), current, maxTileBytes });
+            const change = await loadMissing({ ...load(share), current, warm, maxTileBytes });
             checkWeights(change.weights, catalogue, file);
-            for (const tile of change.released) backend.dropTile(tile);
-            expect(sameTiles(backend.held, tilesOf(change.weights))).toBe(true);
+            const used = tilesOf(change.weights);
+            warm?.take(used);
+            if (warm && current) warm.keep(current, change.released);
+            else for (const tile of change.released) backend.dropTile(tile);
+            expect(backend.held.size).toBe(used.size + (warm?.bytes ?? 0));
+            expect([...used].filter((tile) => !backend.held.has(tile))).toEqual([]);
             current = change.weights;
             await store.flush();
           }
@@ -302,6 +311,20 @@ describe('a share', () => {
     expect(read).toEqual([]);
     for (const tile of change.released) backend.dropTile(tile);
     expect(sameTiles(backend.held, tilesOf(change.weights))).toBe(true);
+  });
+
+  test('a share that comes back is made of the tiles it was made of: nothing is read, cut or added', async () => {
+    const { source, catalogue, file, backend, load } = await setUp();
+    const warm = createWarmTiles({ tied: true, drop: backend.dropTile, most: () => 1000 });
+    const first = await loadShare(load(wholeShare));
+    const smaller = await loadMissing({ ...load({ ...wholeShare, qHeads: [[2, 6]] }), current: first, warm });
+    warm.keep(first, smaller.released);
+    source.taken();
+    const back = await loadMissing({ ...load(wholeShare), current: smaller.weights, warm });
+    checkWeights(back.weights, catalogue, file);
+    expect(sameTiles(tilesOf(back.weights), tilesOf(first))).toBe(true);
+    expect(back.added).toEqual([]);
+    expect(source.taken()).toBe(0);
   });
 
   test('a tied head shares the tiles of the embedding, which is cut at its borders', async () => {

@@ -136,12 +136,13 @@ export class LendingCard extends LitElement {
   }
 
   #memory(): TemplateResult {
-    const { memoryUsed, memoryLimit } = this.status;
+    const { memoryUsed, memoryWarm, memoryLimit } = this.status;
+    const warm = memoryWarm > 0 ? `, ${formatBytes(memoryWarm)} of it in case a share comes back` : '';
     return html`<memory-slider
         .limit=${memoryLimit}
         @limit=${({ detail }: CustomEvent<number>) => this.#tell('limit', detail)}
       ></memory-slider>
-      <p class="fine muted">${formatBytes(memoryUsed)} in use</p>
+      <p class="fine muted">${formatBytes(memoryUsed)} in use${warm}</p>
       ${
         memoryLimit > 0
           ? html`<progress aria-label="Memory in use" max=${memoryLimit} .value=${Math.min(memoryUsed, memoryLimit)}></progress>`

@@ -234,11 +234,12 @@ export class MeshDevices extends LitElement {
     </div>`;
   }
 
-  #memory({ name, memoryUsed, memoryLimit }: DeviceStatus): TemplateResult | typeof nothing {
+  #memory({ name, memoryUsed, memoryWarm, memoryLimit }: DeviceStatus): TemplateResult | typeof nothing {
     if (memoryUsed === 0 && memoryLimit === 0) return nothing;
-    if (memoryLimit === 0) return html`<div class="memory fine muted">Memory ${formatBytes(memoryUsed)}</div>`;
+    const warm = memoryWarm > 0 ? `, ${formatBytes(memoryWarm)} of it kept in case it comes back` : '';
+    if (memoryLimit === 0) return html`<div class="memory fine muted">Memory ${formatBytes(memoryUsed)}${warm}</div>`;
     return html`<div class="memory fine muted">
-      Memory ${formatBytes(memoryUsed)} of ${formatBytes(memoryLimit)}
+      Memory ${formatBytes(memoryUsed)} of ${formatBytes(memoryLimit)}${warm}
       <progress aria-label=${`Memory of ${name}`} max=${memoryLimit} .value=${Math.min(memoryUsed, memoryLimit)}></progress>
     </div>`;
   }

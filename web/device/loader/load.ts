@@ -2,7 +2,7 @@
 import { dequantize } from '../../model/quant.ts';
 import { repackPart } from '../../model/repack.ts';
 import type { Catalogue, MatrixRole } from '../../model/types.ts';
-import { subtract } from '../../plan/ranges.ts';
+import { count } from '../../plan/ranges.ts';
 import type { Range } from '../../plan/types.ts';
 import type { Backend, Tile, TileData } from '../backend.ts';
 import { giveWay } from '../pace.ts';
@@ -11,17 +11,19 @@ import { freeBuffer } from '../store/free.ts';
 import type { StreamingPartReader } from '../store/types.ts';
 import {
   assemble,
-  cutsOf,
   extent,
   type FilledMatrix,
   type FilledVector,
+  missingOf,
   tilesOf,
+  tilesOfMatrix,
   usableTiles,
   vectorOf,
 } from './loaded.ts';
-import { cutIntoTiles, MAX_TILE_BYTES } from './tile-size.ts';
+import { cutIntoTiles, deviceBytes, MAX_TILE_BYTES } from './tile-size.ts';
 import type { HeldTile, LoadedChange, LoadedWeights, LoadProgress, Share } from './types.ts';
-import { wantedMatrices, wantedVectors } from './wanted.ts';
+import { type WantedMatrix, wantedMatrices, wantedVectors } from './wanted.ts';
+import type { WarmTiles } from './warm.ts';
 
 export interface ShareLoad {
   catalogue: Catalogue;
@@ -32,6 +34,12 @@ export interface ShareLoad {
   onProgress?: LoadProgress | undefined;
   /** Largest tile in device bytes. */
   maxTileBytes?: number;
+}
+
+/** What a device has already, where its share changes. */
+interface Held {
+  current: LoadedWeights | undefined;
+  warm?: WarmTiles | undefined;
 }
 
 /** Something to read, and what becomes of it. */
@@ -46,22 +54,23 @@ export async function loadShare(load: ShareLoad): Promise<LoadedWeights> {
 }
 
 /**
- * Loads what `share` has and `current` lacks. Tiles of `current` that lie within the new share are kept as they are; of one
- * that reaches beyond it, the part within is copied on the device, or read again where it cannot be cut there.
- * Rejects as `loadShare`; then `current` is untouched.
+ * Loads what `share` has and the device lacks. Tiles that it has, in use or warm, and that lie within the new share are
+ * taken as they are; of one that reaches beyond it, the part within is copied on the device, or read again where it cannot
+ * be cut there. Rejects as `loadShare`; then what was in use still is.
  */
-export async function loadMissing(load: ShareLoad & { current: LoadedWeights | undefined }): Promise<LoadedChange> {
-  const { catalogue, share, current, maxTileBytes = MAX_TILE_BYTES } = load;
+export async function loadMissing(load: ShareLoad & Held): Promise<LoadedChange> {
+  const { catalogue, share, current, warm, maxTileBytes = MAX_TILE_BYTES } = load;
   const { tied } = catalogue.hyper;
   const matrices = wantedMatrices(catalogue, share).map(
-    (wanted): FilledMatrix => ({ wanted, tiles: current ? usableTiles(wanted, current, tied) : [] }),
+    (wanted): FilledMatrix => ({ wanted, tiles: usableTiles(wanted, heldOf(wanted, load, tied)) }),
   );
   const vectors = wantedVectors(catalogue, share).map(
     (wanted): FilledVector => ({ wanted, values: current && vectorOf(wanted, current) }),
   );
+  warm?.makeRoom(missingBytes(matrices), new Set(matrices.flatMap(({ tiles }) => tiles.map(({ tile }) => tile))));
   const made: Tile[] = [];
   try {
-    if (current) await cutMatrices(matrices, current, load, made);
+    await cutMatrices(matrices, load, made);
     const orders = [
       ...matrices.flatMap((matrix) => ordersOfMatrix(matrix, maxTileBytes)),
       ...vectors.filter(({ values }) => !values).map(orderOfVector),
@@ -76,26 +85,44 @@ export async function loadMissing(load: ShareLoad & { current: LoadedWeights | u
   return { weights, added: made, released: current ? [...tilesOf(current)].filter((tile) => !used.has(tile)) : [] };
 }
 
+function heldOf(wanted: WantedMatrix, { current, warm }: Held, tied: boolean): HeldTile[] {
+  const inUse = current ? tilesOfMatrix(wanted, current, tied) : [];
+  return [...inUse, ...(warm?.of(wanted.role, wanted.layer) ?? [])];
+}
+
+/** Device bytes of what is not there. */
+function missingBytes(matrices: readonly FilledMatrix[]): number {
+  return matrices.reduce((sum, matrix) => {
+    const { tensor, axis } = matrix.wanted;
+    return sum + deviceBytes(tensor.type, count(missingOf(matrix)) * (axis === 'rows' ? tensor.cols : tensor.rows));
+  }, 0);
+}
+
 /** Cuts what can be had from tiles that reach beyond the share. */
-async function cutMatrices(
-  matrices: readonly FilledMatrix[],
-  current: LoadedWeights,
-  { catalogue, backend, signal }: ShareLoad,
-  made: Tile[],
-): Promise<void> {
+async function cutMatrices(matrices: readonly FilledMatrix[], load: ShareLoad & Held, made: Tile[]): Promise<void> {
+  const { catalogue, backend, signal } = load;
   for (const matrix of matrices) {
     const { axis } = matrix.wanted;
-    for (const { tile: whole, range } of cutsOf(matrix.wanted, current, catalogue.hyper.tied)) {
-      signal?.throwIfAborted();
-      const began = performance.now();
-      const place = { rows: whole.rows, cols: whole.cols, [axis]: range };
-      const tile = await backend.cutTile(whole.tile, within(place.rows, whole.rows), within(place.cols, whole.cols));
-      if (!tile) continue;
-      made.push(tile);
-      matrix.tiles.push({ ...place, tile });
-      await giveWay(performance.now() - began);
+    if (missingOf(matrix).length === 0) continue;
+    for (const whole of heldOf(matrix.wanted, load, catalogue.hyper.tied)) {
+      for (const range of missingOf(matrix).flatMap((gap) => overlap(gap, extent(axis, whole)))) {
+        signal?.throwIfAborted();
+        const began = performance.now();
+        const place = { rows: whole.rows, cols: whole.cols, [axis]: range };
+        const tile = await backend.cutTile(whole.tile, within(place.rows, whole.rows), within(place.cols, whole.cols));
+        if (!tile) continue;
+        made.push(tile);
+        matrix.tiles.push({ ...place, tile });
+        await giveWay(performance.now() - began);
+      }
     }
   }
+}
+
+/** What two ranges share, if anything. */
+function overlap(a: Range, b: Range): Range[] {
+  const range: Range = [Math.max(a[0], b[0]), Math.min(a[1], b[1])];
+  return range[0] < range[1] ? [range] : [];
 }
 
 /** A range counted from where another begins. */
@@ -103,10 +130,8 @@ const within = ([from, to]: Range, [start]: Range): Range => [from - start, to -
 
 /** One order for each tile that the matrix lacks. */
 function ordersOfMatrix(matrix: FilledMatrix, maxTileBytes: number): Order[] {
-  const { role, tensor, axis, ranges } = matrix.wanted;
-  const covered = matrix.tiles.map((tile) => extent(axis, tile)).sort((a, b) => a[0] - b[0]);
-  return ranges
-    .flatMap((range) => subtract([range], covered))
+  const { role, tensor, axis } = matrix.wanted;
+  return missingOf(matrix)
     .flatMap((range) => cutIntoTiles(tensor, axis, range, maxTileBytes))
     .map((range) => {
       const whole: Pick<HeldTile, 'rows' | 'cols'> = { rows: [0, tensor.rows], cols: [0, tensor.cols] };

@@ -1,5 +1,5 @@
 /** Loaded sets as values: what of an old one serves a new one, and putting one together. */
-import { each, normalize } from '../../plan/ranges.ts';
+import { count, each, normalize, subtract } from '../../plan/ranges.ts';
 import type { Range } from '../../plan/types.ts';
 import type { Tile } from '../backend.ts';
 import type { HeldTile, LayerMatrixRole, LoadedLayer, LoadedWeights, Share } from './types.ts';
@@ -32,32 +32,36 @@ export function extent(axis: 'rows' | 'cols', tile: Pick<HeldTile, 'rows' | 'col
 const isWithinOne = ([from, to]: Range, ranges: readonly Range[]): boolean =>
   ranges.some(([outerFrom, outerTo]) => from >= outerFrom && to <= outerTo);
 
-/** Tiles of a loaded set that serve a wanted matrix as they are. */
-export function usableTiles(wanted: WantedMatrix, current: LoadedWeights, tied: boolean): HeldTile[] {
-  return tilesOfMatrix(wanted, current, tied).filter((tile) => isWithinOne(extent(wanted.axis, tile), wanted.ranges));
+/**
+ * Of the tiles that are held of a matrix, those that serve a wanted part of it as they are. Held ones may overlap: the
+ * larger are chosen, so that a matrix is made of few tiles.
+ */
+export function usableTiles(
+  { axis, ranges }: Pick<WantedMatrix, 'axis' | 'ranges'>,
+  held: readonly HeldTile[],
+): HeldTile[] {
+  const length = (tile: HeldTile) => count([extent(axis, tile)]);
+  const chosen: HeldTile[] = [];
+  for (const tile of held.toSorted((a, b) => length(b) - length(a))) {
+    const whole = extent(axis, tile);
+    const free = chosen.every((other) => extent(axis, other)[1] <= whole[0] || extent(axis, other)[0] >= whole[1]);
+    if (free && isWithinOne(whole, ranges)) chosen.push(tile);
+  }
+  return chosen;
 }
 
-/** What of a wanted matrix lies in tiles that reach beyond it, in pieces of one tile each. */
-export function cutsOf(wanted: WantedMatrix, current: LoadedWeights, tied: boolean): Cut[] {
-  const { axis, ranges } = wanted;
-  return tilesOfMatrix(wanted, current, tied)
-    .map((tile) => ({ tile, whole: extent(axis, tile) }))
-    .filter(({ whole }) => !isWithinOne(whole, ranges))
-    .flatMap(({ tile, whole }) =>
-      ranges
-        .map(([from, to]): Range => [Math.max(from, whole[0]), Math.min(to, whole[1])])
-        .filter(([from, to]) => from < to)
-        .map((range) => ({ tile, range })),
-    );
+/** The ranges of a matrix that none of its tiles covers. Two that touch are kept apart. */
+export function missingOf({ wanted: { axis, ranges }, tiles }: FilledMatrix): Range[] {
+  const covered = tiles.map((tile) => extent(axis, tile)).sort((a, b) => a[0] - b[0]);
+  return ranges.flatMap((range) => subtract([range], covered));
 }
 
-/** A piece of a tile: its range along the axis that its matrix is cut along. */
-export interface Cut {
-  tile: HeldTile;
-  range: Range;
-}
-
-function tilesOfMatrix({ role, layer }: WantedMatrix, current: LoadedWeights, tied: boolean): readonly HeldTile[] {
+/** Tiles that a loaded set has of a matrix. */
+export function tilesOfMatrix(
+  { role, layer }: WantedMatrix,
+  current: LoadedWeights,
+  tied: boolean,
+): readonly HeldTile[] {
   if (role !== 'embedding' && role !== 'head') return current.layers.get(layer)?.tiles[role] ?? [];
   const { embedding = [], head = [] } = current;
   if (!tied) return role === 'embedding' ? embedding : head;

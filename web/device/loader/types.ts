@@ -45,7 +45,7 @@ export interface LoadedWeights {
 
 /**
  * A loaded set that may replace another one. Make before break: nothing of the old set has been dropped.
- * To commit, put `weights` to use and drop the tiles in `released`; to cancel, drop those in `added`.
+ * To commit, put `weights` to use; then the tiles in `released` are of no more use. To cancel, drop those in `added`.
  */
 export interface LoadedChange {
   weights: LoadedWeights;

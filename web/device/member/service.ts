@@ -16,7 +16,9 @@ import { type ByteSource, type Catalogue, ModelError } from '../../model/types.t
 import { type Backend, type BackendOptions, DeviceError } from '../backend.ts';
 import { createExecutor, type Executor } from '../executor.ts';
 import { loadMissing } from '../loader/load.ts';
+import { tilesOf } from '../loader/loaded.ts';
 import type { LoadedChange, Share } from '../loader/types.ts';
+import { createWarmTiles, type WarmTiles } from '../loader/warm.ts';
 import type { Watcher } from '../member.ts';
 import { createPartReader } from '../store/reader.ts';
 import type { ShardStore } from '../store/store.ts';
@@ -58,7 +60,8 @@ export interface MemberStatus {
   model?: string;
   share?: Share;
   backend?: string;
-  memory: { weights: number; kv: number; scratch: number };
+  /** Bytes by purpose; warm: weights that were given away and are kept while there is room. */
+  memory: { weights: number; kv: number; scratch: number; warm: number };
   run?: Readonly<RunStats>;
   /** Tokens that this device has helped with. */
   tokens: number;
@@ -108,6 +111,9 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   let model: Model | undefined;
   let backend: Backend | undefined;
   let executor: Executor | undefined;
+  /** Tiles in the backend that no plan needs. */
+  let warm: WarmTiles | undefined;
+  let memoryLimit = 0;
   let run: StageRun | undefined;
   let prepared: Prepared | undefined;
   let epoch = 0;
@@ -130,7 +136,11 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     if (host && !host.failure) host.sendControl(message);
   };
 
-  const totals = (): MemberStatus['memory'] => backend?.memory() ?? { weights: 0, kv: 0, scratch: 0 };
+  function totals(): MemberStatus['memory'] {
+    const { weights, kv, scratch } = backend?.memory() ?? { weights: 0, kv: 0, scratch: 0 };
+    const warmBytes = warm?.bytes ?? 0;
+    return { weights: weights - warmBytes, kv, scratch, warm: warmBytes };
+  }
 
   // Model and backend.
 
@@ -161,6 +171,11 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     if (backend) return backend;
     const made = await makeBackend({ hyper: catalogue.hyper, context, maxBatch, profile });
     backend = made;
+    warm = createWarmTiles({
+      tied: catalogue.hyper.tied,
+      drop: (tile) => made.dropTile(tile),
+      most: warmLimit,
+    });
     lastLost = false;
     void made.lost.then((reason) => {
       if (backend !== made) return;
@@ -171,13 +186,24 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     return made;
   }
 
+  /** Half of what the device's limit leaves: the browser and others may need some of it too. */
+  function warmLimit(coming: number): number {
+    const { weights, kv, scratch } = totals();
+    return Math.max(0, (memoryLimit - weights - kv - scratch - coming) / 2);
+  }
+
   function dropBackend(): void {
     prepared?.controller.abort(new DeviceError('lost', 'The device that computed is gone.'));
     prepared = undefined;
     void endRun();
     executor = undefined;
+    destroyBackend();
+  }
+
+  function destroyBackend(): void {
     backend?.destroy();
     backend = undefined;
+    warm = undefined;
   }
 
   async function endRun(): Promise<void> {
@@ -208,10 +234,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       (error) => {
         if (prepared === mine) prepared = undefined;
         // A backend that could not take its first share is of no use: the next may be another kind.
-        if (!executor && !prepared) {
-          backend?.destroy();
-          backend = undefined;
-        }
+        if (!executor && !prepared) destroyBackend();
         refuse(assignment.epoch, error);
       },
     );
@@ -235,6 +258,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     return loadMissing({
       ...{ catalogue: current.catalogue, reader, backend: device, share, signal },
       current: executor?.weights,
+      warm,
       onProgress(progress) {
         loading = { loaded: progress.stored + progress.fetched, total: progress.total };
         const now = performance.now();
@@ -281,8 +305,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
         for (const tile of change?.added ?? []) device?.dropTile(tile);
         if (executor || prepared) return;
         // It was made for this assignment alone.
-        device?.destroy();
-        backend = undefined;
+        destroyBackend();
       },
       () => undefined,
     );
@@ -309,10 +332,12 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       if (!device || !from || !hostLink) throw new DeviceError('lost', 'The device that computed is gone.');
       // What loading the model took belongs to no pass; what a move takes comes on top of those that go on meanwhile.
       if (!executor) passes.begin(carried());
+      const old = executor?.weights;
       if (executor) executor.setWeights(change.weights);
       else executor = createExecutor(from.catalogue.hyper, device, change.weights);
       for (const { layer, kvHead, from: start, slice } of kv) await device.writeKv(layer, kvHead, start, slice);
-      for (const tile of change.released) device.dropTile(tile);
+      warm?.take(tilesOf(change.weights));
+      if (old) warm?.keep(old, change.released);
       if (backend !== device) throw new DeviceError('lost', 'The device that computed is gone.');
       run = startStageRun({
         ...{ assignment, executor, self, host: hostLink, peers, held, watcher: options.watcher },
@@ -330,8 +355,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       });
     } else {
       executor = undefined;
-      backend?.destroy();
-      backend = undefined;
+      destroyBackend();
     }
     sendStats();
     tell({ type: 'committed', epoch: wanted });
@@ -472,13 +496,19 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     operations.clear();
     const ending = backend;
     backend = undefined;
+    warm = undefined;
     await endRun();
     ending?.destroy();
   }
 
   function announce(): void {
     void options.about().then(
-      (about) => tell({ type: 'about', about }),
+      (about) => {
+        memoryLimit = about.memoryLimit;
+        // What is being prepared may count on warm tiles; they are looked at again when it is through.
+        if (!prepared) warm?.makeRoom(0);
+        tell({ type: 'about', about });
+      },
       (error) => report(0, error),
     );
   }

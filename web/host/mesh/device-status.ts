@@ -39,7 +39,7 @@ function statusOf(
 ): DeviceStatus {
   const self = index === OWN;
   const { about, stats, progress } = device ?? {};
-  const { weights = 0, kv = 0, scratch = 0 } = stats ?? {};
+  const { weights = 0, kv = 0, scratch = 0, warm = 0 } = stats ?? {};
   const present = device !== undefined;
   const state = !present
     ? self
@@ -72,7 +72,8 @@ function statusOf(
     gmacs: about?.gmacs ?? 0,
     readbackMs: about?.readbackMs ?? 0,
     memoryLimit: about?.memoryLimit ?? (self ? (session?.memoryLimit ?? 0) : 0),
-    memoryUsed: weights + kv + scratch,
+    memoryUsed: weights + kv + scratch + warm,
+    memoryWarm: warm,
     weightBytes: weights,
     kvBytes: kv,
     link: self ? 'self' : kind === 'relay' ? 'relay' : 'webrtc',
