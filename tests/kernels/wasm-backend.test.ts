@@ -76,6 +76,31 @@ async function compare(shape: RandomShape, kinds: TileKind[], pieces = 1): Promi
   await compareKv(relaxed, exact, shape, position);
 }
 
+/** Every step's logits against the reference, over rows of two chunks (512) and many blocks (64) of cached positions. */
+async function compareLong(heads: number, kvHeads: number, headDim: number): Promise<void> {
+  const shape: RandomShape = { layers: 1, dim: 64, heads, kvHeads, headDim, ffn: 32, vocab: 33 };
+  const model = randomModel(shape, ['f32'], 1, 5);
+  const options = { hyper: model.hyper, context: 600, maxBatch: 64 };
+  const [relaxed, plain] = await Promise.all(
+    ['relaxed', 'plain'].map((name) =>
+      createWasmBackend({ ...options, threads: 1, plain: name === 'plain', module: module(name) }),
+    ),
+  );
+  const exact = createReferenceBackend({ ...options, rounding: true });
+  for (const backend of [relaxed, plain, exact]) await model.install(backend);
+  let position = 0;
+  for (const count of [64, 64, 64, 63, 1, 1, 1, 2, 59, 64, 64, 64, 1, 3, 33, 21, 1]) {
+    const ids = Uint32Array.from({ length: count }, (_, t) => (17 * (position + t) + 3) % shape.vocab);
+    const ops: StepOp[] = [...wholeToken(1), { op: 'head', positions: 'all' }];
+    const step: Step = { position, count, ids, ops, output: 'logits' };
+    const expected = await exact.run(step);
+    const name = `${count} positions from ${position} on`;
+    expect(relativeError(await relaxed.run(step), expected), name).toBeLessThan(TOLERANCE);
+    expect(relativeError(await plain.run(step), expected), `plain, ${name}`).toBeLessThan(TOLERANCE);
+    position += count;
+  }
+}
+
 async function compareKv(a: Backend, b: Backend, shape: RandomShape, positions: number): Promise<void> {
   for (let head = 0; head < shape.kvHeads; head++) {
     const [x, y] = [await a.readKv(0, head, 0, positions), await b.readKv(0, head, 0, positions)];
@@ -100,6 +125,15 @@ describe('shapes', () => {
   test('heads wider than 64, half-split rope, one block of FFN', () => compare(WIDE_HEADS, ['q4']));
   test('biases and head norms', () => compare(QWEN, ['q8', 'q4']));
   test('rope on a part of the head', () => compare(PART_ROPE, ['q4']));
+});
+
+describe('long rows, by query heads of a KV head and width of heads', () => {
+  test('1, 16', () => compareLong(2, 2, 16));
+  test('2, 80', () => compareLong(4, 2, 80));
+  test('3, 32', () => compareLong(3, 1, 32));
+  test('3, 64', () => compareLong(6, 2, 64));
+  test('4, 64', () => compareLong(4, 1, 64));
+  test('7, 128', () => compareLong(7, 1, 128));
 });
 
 test('prefill in one batch and token by token agree', async () => {

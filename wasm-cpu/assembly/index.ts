@@ -1,6 +1,7 @@
 // Runs a step's program on any number of threads: every thread walks the same list of operations, takes pieces of
 // each until none are left, and meets the others at a barrier where the next operation needs the result.
 import { attention } from './attention';
+import { combine } from './combine';
 import { embed } from './embed';
 import {
   CONTROL, C_BARRIER_COUNT, C_BARRIER_GENERATION, C_OPS, C_PROGRAM, C_SLEEPERS, C_THREADS, C_TICKET, OP_BYTES, fieldInt,
@@ -9,7 +10,7 @@ import { matmulFloat } from './matmul-float';
 import { matmulQ4 } from './matmul-q4';
 import { matmulQ8 } from './matmul-q8';
 import { clear, merge, norm } from './norm';
-import { combine, silu } from './quantize';
+import { silu } from './quantize';
 import { ropeAndKeep } from './rope';
 
 /** Turns of a waiting loop before a thread sleeps: about 30 µs, longer than any wait between threads that all run. */
@@ -44,7 +45,7 @@ function execute(op: usize, thread: i32): void {
     case 6: matmulFloat(op, thread); break;
     case 7: ropeAndKeep(op); break;
     case 8: attention(op, thread); break;
-    case 9: combine(op); break;
+    case 9: combine(op, thread); break;
     case 10: silu(op); break;
     case 11: clear(op); break;
     default: unreachable();

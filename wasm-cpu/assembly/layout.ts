@@ -94,15 +94,19 @@ export function take(op: usize, chunk: i32): i32 {
 // @ts-ignore: decorator
 @inline export const PANEL: i32 = 4;
 
+/** Cached positions that attention of one position takes together. Results depend on it, so nothing else may decide it. */
+// @ts-ignore: decorator
+@inline export const CHUNK: i32 = 512;
+
 /** A part of an attention row: maximum and sum of its chunk, 2 unused, then headDim values. */
 // @ts-ignore: decorator
 @inline export const PART_BYTES: usize = 16;
 
-/** Chunks of `size` positions that `positions` cached ones fill. */
+/** Chunks that a number of cached positions fills. */
 // @ts-ignore: decorator
 @inline
-export function chunksOf(positions: i32, size: i32): i32 {
-  return (positions + size - 1) / size;
+export function chunksOf(positions: i32): i32 {
+  return (positions + CHUNK - 1) / CHUNK;
 }
 
 /** KV head: k i16[context][headDim], v likewise, k scales f32[context], v scales. */

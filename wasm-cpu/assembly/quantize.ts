@@ -1,7 +1,5 @@
 // Activations as the products want them: 24-bit integers for one position, panels of f32 for several.
-import {
-  A_F32, A_HI, A_HML, A_LO, A_N, A_SCALE, A_SUM, PART_BYTES, chunksOf, count, field, fieldInt, position, take,
-} from './layout';
+import { A_F32, A_HI, A_HML, A_LO, A_N, A_SCALE, A_SUM, count, field, fieldInt, take } from './layout';
 import { panelColumn, putPanel } from './panel';
 import { exp4, max4 } from './simd';
 
@@ -67,70 +65,6 @@ export function quantizeBlock(source: usize, record: usize, block: i32): void {
     i32x4.extract_lane(sum, 0) + i32x4.extract_lane(sum, 1) + i32x4.extract_lane(sum, 2) + i32x4.extract_lane(sum, 3);
   store<f32>(scaleAt, scale);
   store<f32>(sumAt, <f32>total * scale);
-}
-
-/** 8 values of one head's attention row, out of the parts of its chunks; into a row, or into a panel's columns. */
-function combine8(row: usize, partBytes: usize, chunks: i32, d: usize, out: usize, panel: bool): void {
-  let top: f32 = load<f32>(row);
-  for (let c = 1; c < chunks; c++) top = max<f32>(top, load<f32>(row + <usize>c * partBytes));
-  let a = f32x4.splat(0);
-  let b = f32x4.splat(0);
-  let sum: f32 = 0;
-  for (let c = 0; c < chunks; c++) {
-    const part = row + <usize>c * partBytes;
-    const weight = chunks == 1 ? <f32>1 : f32x4.extract_lane(exp4(f32x4.splat(load<f32>(part) - top)), 0);
-    const w = f32x4.splat(weight);
-    sum += weight * load<f32>(part, 4);
-    a = f32x4.add(a, f32x4.mul(w, v128.load(part + PART_BYTES + d)));
-    b = f32x4.add(b, f32x4.mul(w, v128.load(part + PART_BYTES + d, 16)));
-  }
-  const factor = f32x4.splat(<f32>1 / sum);
-  a = f32x4.mul(a, factor);
-  b = f32x4.mul(b, factor);
-  if (panel) {
-    putPanel(out, a);
-    putPanel(out + 64, b);
-  } else {
-    v128.store(out, a);
-    v128.store(out, b, 16);
-  }
-}
-
-/**
- * Attention rows put together from their parts, as activations. Fields: 2 record, 3 chunk of blocks, 4 parts,
- * 5 headDim (a multiple of 8), 6 parts a head and position at most, 7 positions a chunk.
- */
-export function combine(op: usize): void {
-  const record = field(op, 2);
-  const chunk = fieldInt(op, 3);
-  const parts = field(op, 4);
-  const headDim = fieldInt(op, 5);
-  const size = fieldInt(op, 7);
-  const partBytes = PART_BYTES + <usize>(headDim << 2);
-  const rowBytes = field(op, 6) * partBytes;
-  const n = load<i32>(record, A_N);
-  const heads = n / headDim;
-  const blocks = n >> 5;
-  const values = <usize>load<u32>(record, A_F32);
-  const panel = count() > 1;
-  const total = count() * blocks;
-  for (;;) {
-    const from = take(op, chunk);
-    if (from >= total) break;
-    const to = min(from + chunk, total);
-    for (let i = from; i < to; i++) {
-      const t = i / blocks;
-      const first = i % blocks << 5;
-      const chunks = chunksOf(position() + t + 1, size);
-      for (let j = 0; j < 32; j += 8) {
-        const at = first + j;
-        const row = parts + <usize>(t * heads + at / headDim) * rowBytes;
-        const out = panel ? panelColumn(values, n, t, at) : values + <usize>(at << 2);
-        combine8(row, partBytes, chunks, <usize>(at % headDim) << 2, out, panel);
-      }
-      if (!panel) quantizeBlock(values + <usize>(first << 2), record, i);
-    }
-  }
 }
 
 /** silu(gate) · up, as activations. Fields: 2 record, 3 chunk of blocks, 4 gate, 5 up (both [T][n]). */

@@ -156,18 +156,17 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Program 
         .set(17, kv, Math.ceil(perPosition / threads)),
     );
     begin('scores', layer);
+    const record = scratch.record(scratch.attended, heads * headDim);
+    const { parts, partsPerRow, attention, attentionBytes } = scratch;
     out.push(
       new Fields(CODE.attention)
-        .set(2, scratch.q, heads, scratch.parts, runs.at, kv, headDim)
-        .float(8, 1 / Math.sqrt(headDim))
-        .set(9, scratch.scores, scratch.scoreBytes, runs.count, scratch.partsPerRow, scratch.chunk),
+        .set(2, scratch.q, heads, parts, runs.at, kv, headDim)
+        .float(8, Math.LOG2E / Math.sqrt(headDim))
+        .set(9, attention, attentionBytes, runs.count, partsPerRow, record),
     );
     begin('join', layer);
-    const record = scratch.record(scratch.attended, heads * headDim);
     const blocks = chunkOf((heads * headDim) / 32);
-    out.push(
-      new Fields(CODE.combine).set(2, record, blocks, scratch.parts, headDim, scratch.partsPerRow, scratch.chunk),
-    );
+    out.push(new Fields(CODE.combine).set(2, record, blocks, parts, headDim, partsPerRow, attention, attentionBytes));
     begin('o', layer);
     matmul(share.tiles.o, record, scratch.partial, dim);
   }

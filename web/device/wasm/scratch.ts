@@ -6,10 +6,12 @@ const RECORD_BYTES = 28;
 /** Positions in a panel of activations, and bytes of a panel of weights: 8 rows of f32 by 2 blocks of 32 columns. */
 const PANEL = 4;
 const WEIGHT_PANEL_BYTES = 4 * 8 * 64;
-/** Positions that attention takes together at least, and chunks of a row at most: parts of rows take memory. */
-const LEAST_CHUNK = 512;
-const MOST_CHUNKS = 16;
-/** Query heads that attention takes together; wasm-cpu/assembly/attention.ts has a kernel for each number up to it. */
+/** Cached positions that attention of one position takes together (wasm-cpu/assembly/layout.ts). */
+const CHUNK = 512;
+/** Cached and new positions that attention of several takes together (wasm-cpu/assembly/attend-many.ts). */
+const BLOCK = 64;
+const TILE = 16;
+/** Query heads that attention takes together; wasm-cpu/assembly/attend-one.ts has a kernel for each number up to it. */
 export const MOST_HEADS_TOGETHER = 4;
 
 export interface ScratchSize {
@@ -45,14 +47,12 @@ export interface Scratch {
   v: number;
   gate: number;
   up: number;
-  /** Attention rows in parts, one a chunk of positions; `partsPerRow` at most. */
+  /** Attention rows of one position in parts, one a chunk of cached positions; `partsPerRow` at most. */
   parts: number;
   partsPerRow: number;
-  /** Positions in a chunk. */
-  chunk: number;
-  /** Attention scores, one run of `scoreBytes` a thread. */
-  scores: number;
-  scoreBytes: number;
+  /** What attention keeps while it computes, one run of `attentionBytes` a thread. */
+  attention: number;
+  attentionBytes: number;
   /** Weights unpacked for a product with several positions, one panel of `weightBytes` a thread. */
   weights: number;
   weightBytes: number;
@@ -62,6 +62,18 @@ export interface Scratch {
   /** Writes a record that reads `buffer` as `n` values a position; returns its address. */
   record(buffer: ActivationBuffer, n: number): number;
   free(): void;
+}
+
+/** Queries and scores of a run of heads, as `attendOne` keeps them; four scores' room behind each row. */
+const oneBytes = (headDim: number) => MOST_HEADS_TOGETHER * (4 * headDim + 4 * CHUNK + 16);
+
+/**
+ * A block of keys or values in f32 and, for every two fours of queries, as `attendMany` keeps them: columns of queries and of
+ * output, scores, and 96 bytes. A whole tile's, or the batch's where that is smaller.
+ */
+function manyBytes(headDim: number, batch: number): number {
+  const fours = MOST_HEADS_TOGETHER * Math.ceil(Math.min(TILE, batch) / PANEL);
+  return 4 * BLOCK * headDim + (fours / 2) * (64 * headDim + 32 * BLOCK + 96);
 }
 
 export function createScratch(memory: WasmMemory, size: ScratchSize): Scratch {
@@ -81,10 +93,10 @@ export function createScratch(memory: WasmMemory, size: ScratchSize): Scratch {
     sum: allocate((4 * capacity) / 32),
     f32: allocate(4 * Math.ceil(batch / PANEL) * PANEL * capacity),
   });
-  // By the context alone: results must not depend on threads.
-  const chunk = Math.max(LEAST_CHUNK, Math.ceil(size.context / MOST_CHUNKS / 16) * 16);
-  const scoreBytes = 4 * chunk * MOST_HEADS_TOGETHER;
-  const partsPerRow = Math.ceil(size.context / chunk);
+  const partsPerRow = Math.ceil(size.context / CHUNK);
+  const most = Math.max(oneBytes(headDim), manyBytes(headDim, batch), 4 * partsPerRow);
+  // Whole cache lines, so that threads do not share one.
+  const attentionBytes = Math.ceil(most / 64) * 64;
   const records = new Map<string, number>();
   return {
     ids: allocate(4 * batch),
@@ -96,11 +108,10 @@ export function createScratch(memory: WasmMemory, size: ScratchSize): Scratch {
     v: floats(size.kvHeads * headDim),
     gate: floats(size.ffn),
     up: floats(size.ffn),
-    parts: floats(size.heads * partsPerRow * (4 + headDim)),
+    parts: allocate(4 * size.heads * partsPerRow * (4 + headDim)),
     partsPerRow,
-    chunk,
-    scores: allocate(scoreBytes * size.threads),
-    scoreBytes,
+    attention: allocate(attentionBytes * size.threads),
+    attentionBytes,
     weights: allocate(WEIGHT_PANEL_BYTES * size.threads),
     weightBytes: WEIGHT_PANEL_BYTES,
     normed: activations(dim),
