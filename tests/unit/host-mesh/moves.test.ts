@@ -566,6 +566,33 @@ describe('a device dies', () => {
   });
 });
 
+test('what is added while KV is copied follows before the switch, beside more tokens', async () => {
+  const asked: string[] = [];
+  const { session, along } = await open('2:3:3', [1, 2], { onRequest: (_, type) => asked.push(type) });
+  await along.step(4);
+  const bulk = mesh.devices.get(1)?.links.get(0)?.bulk ?? [];
+  /** Nothing of the next copy gets through until tokens have come. */
+  const holdNextCopy = async (copies: number) => {
+    for (const channel of bulk) channel.held = true;
+    await vi.waitFor(() => expect(asked.filter((type) => type === 'send-kv')).toHaveLength(copies));
+    await along.step();
+    await along.step();
+    await along.step();
+    for (const channel of bulk) {
+      channel.held = false;
+      channel.deliver();
+    }
+  };
+  const { done } = session.moves.begin({ from: 1, to: 0, kind: 1, heads: 1 });
+  await holdNextCopy(1);
+  // A second copy comes before the switch, so that this one does not hold tokens up either.
+  await holdNextCopy(2);
+  const { kvBytes, position } = await done;
+  expect(position).toBeGreaterThanOrEqual(10);
+  expect(kvBytes).toBe(position * 2 * (4 + 2 * text.model.catalogue.hyper.headDim) * text.model.catalogue.hyper.layers);
+  await along.step();
+});
+
 test('no member ever holds more than its old and its new share', async () => {
   let look: () => void = () => undefined;
   const { session, along } = await open('2:3:3', [1, 2], {

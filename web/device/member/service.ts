@@ -20,6 +20,7 @@ import { tilesOf } from '../loader/loaded.ts';
 import type { LoadedChange, Share } from '../loader/types.ts';
 import { createWarmTiles, type WarmTiles } from '../loader/warm.ts';
 import type { Watcher } from '../member.ts';
+import { restAfter } from '../pace.ts';
 import { createPartReader } from '../store/reader.ts';
 import type { ShardStore } from '../store/store.ts';
 import type { StreamingPartReader } from '../store/types.ts';
@@ -38,6 +39,8 @@ const LINK_PATIENCE_MS = 20_000;
 const STATS_INTERVAL_MS = 1_000;
 /** How often a device that loads says how far it is. */
 const PROGRESS_INTERVAL_MS = 100;
+/** Rest after KV that was sent while tokens flow: their sums go through the same network and processors. */
+const KV_REST_MS_PER_MIB = 50;
 
 export interface MemberServiceOptions {
   self: number;
@@ -384,6 +387,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       const slice = await backend.readKv(layer, kvHead, from, until);
       const bytes = encodeKv({ layer, kvHead, from, slice, following: heads.length - 1 - i });
       await link.sendBulk({ epoch: wanted, slot: BulkSlot.kv, transfer: i }, bytes, signal);
+      await restAfter(bytes.length, KV_REST_MS_PER_MIB);
     }
   }
 

@@ -34,6 +34,11 @@ export interface ConductorOptions {
   onForward?(position: number, count: number): void;
 }
 
+/** Positions whose KV may follow while tokens wait for the switch. */
+const FEW_POSITIONS = 2;
+/** Copies of what was added during the copy before, while tokens go on; a link slower than the tokens would never catch up. */
+const MOST_CATCH_UPS = 4;
+
 /** What a change of plan cost. */
 export interface TransitionReport {
   epoch: number;
@@ -313,16 +318,26 @@ export function createConductor(options: ConductorOptions): Conductor {
       const weightMs = clock();
       onPhase?.('copying');
       const changes = plan ? diffPlans(plan, next, hyper) : [];
-      const copied = filled;
+      let copied = 0;
       writtenFrom = Number.POSITIVE_INFINITY;
-      kvBytes += await copyKv(changes, next, 0, copied, signal);
+      /** First position whose KV the receivers lack. */
+      const lacking = () => Math.min(copied, writtenFrom);
+      const copyUpTo = async (end: number) => {
+        const from = lacking();
+        // What is written while this is on its way counts for the next copy.
+        writtenFrom = Number.POSITIVE_INFINITY;
+        copied = end;
+        kvBytes += await copyKv(changes, next, from, end, signal);
+      };
+      await copyUpTo(filled);
+      for (let again = 0; again < MOST_CATCH_UPS && filled - lacking() > FEW_POSITIONS; again++) await copyUpTo(filled);
       const copyMs = clock();
       /** What has been added since, up to `end`, and the switch. */
       const finish = async (end: number) => {
         signal?.throwIfAborted();
         throwIfBroken();
         if (plan !== before) throw new MeshError('lost', 'A device was lost, and the plan changed meanwhile.');
-        kvBytes += await copyKv(changes, next, Math.min(copied, writtenFrom), end, signal);
+        await copyUpTo(end);
         await commitAll(next);
       };
       if (exact) await keepAppointment(next, exact, finish, signal);
