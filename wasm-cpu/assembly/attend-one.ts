@@ -18,8 +18,8 @@ import { LOWEST, exp2, madd, max4, sum4, sums4 } from './simd';
  */
 // @ts-ignore: decorator
 @inline
-function uppers(at: usize): v128 {
-  return f32x4.convert_i32x4_s(i32x4.shr_s(v128.load(at), 16));
+function uppers(words: v128): v128 {
+  return f32x4.convert_i32x4_s(i32x4.shr_s(words, 16));
 }
 
 /** Queries of `members` heads, times `scale`: their even columns, then their odd ones, four of each head in turn. */
@@ -69,10 +69,10 @@ function score(members: i32, q: usize, keys: usize, keyBytes: usize, scales: usi
       let k = keys - (odd ? 0 : 2);
       const end = k + keyBytes;
       while (k < end) {
-        const k0 = uppers(k);
-        const k1 = uppers(k + keyBytes);
-        const k2 = turn > 2 ? uppers(k + 2 * keyBytes) : k0;
-        const k3 = turn > 3 ? uppers(k + 3 * keyBytes) : k0;
+        const k0 = uppers(v128.load(k));
+        const k1 = uppers(v128.load(k + keyBytes));
+        const k2 = turn > 2 ? uppers(v128.load(k + 2 * keyBytes)) : k0;
+        const k3 = turn > 3 ? uppers(v128.load(k + 3 * keyBytes)) : k0;
         let x = v128.load(from);
         a0 = madd(k0, x, a0);
         a1 = madd(k1, x, a1);
@@ -136,10 +136,10 @@ function gatherSome(
   let b3 = start || members < 4 || fours < 2 ? zero : v128.load(out3, 16);
   const end = weights + (<usize>n << 2);
   while (weights < end) {
-    const a = uppers(v);
-    const b = fours > 1 ? uppers(v + 16) : a;
-    const c = fours > 2 ? uppers(v + 32) : a;
-    const d = fours > 3 ? uppers(v + 48) : a;
+    const a = uppers(v128.load(v));
+    const b = fours > 1 ? uppers(v128.load(v, 16)) : a;
+    const c = fours > 2 ? uppers(v128.load(v, 32)) : a;
+    const d = fours > 3 ? uppers(v128.load(v, 48)) : a;
     let w = v128.load32_splat(weights);
     a0 = madd(a, w, a0);
     if (fours > 1) b0 = madd(b, w, b0);
