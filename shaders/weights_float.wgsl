@@ -61,6 +61,19 @@ fn columns$r(p: Part) -> Columns {
 //#end
 //#endif
 
+struct Bits { none: u32 }
+
+fn weight_bits() -> Bits {
+  return Bits(0u);
+}
+
+//#repeat r ROWS
+fn product$r(p: Part, bits: Bits, x: Columns) -> f32 {
+  let w = columns$r(p);
+  return dot(w.low, x.low) + dot(w.high, x.high);
+}
+//#end
+
 struct Scales { none: u32 }
 
 fn scales(s: Segment, row_group: u32, block: u32) -> Scales {

@@ -7,6 +7,17 @@ const BYTES: vec4<i32> = vec4<i32>(0xff, 0xff00, 0xff0000, -0x1000000);
 const BLOCK_WORDS: u32 = 8u;
 const PART_WORDS: u32 = 1u;
 
+alias Bits = vec4<i32>;
+
+fn weight_bits() -> Bits {
+//#if PROCESSOR
+  // As in weights_q4.wgsl.
+  return select(BYTES, vec4<i32>(), step.count == 0u);
+//#else
+  return BYTES;
+//#endif
+}
+
 // A part of a block of four rows.
 struct Part { low: vec4<i32>, high: vec4<i32> }
 
@@ -17,6 +28,25 @@ fn load_part(at: u32, row_groups: u32) -> Part {
 //#repeat r ROWS
 fn columns$r(part: Part) -> Columns {
   return Columns(vec4<f32>(vec4<i32>(part.low[$r]) & BYTES), vec4<f32>(vec4<i32>(part.high[$r]) & BYTES));
+}
+//#end
+
+// As in weights_q4.wgsl.
+fn product_of(w: i32, bytes: Bits, x: vec4<f32>) -> f32 {
+  return f32(w & bytes.x) * x.x + f32(w & bytes.y) * x.y + f32(w & bytes.z) * x.z + f32(w & bytes.w) * x.w;
+}
+
+//#repeat r ROWS
+fn low_product$r(part: Part, bits: Bits, x: vec4<f32>) -> f32 {
+  return product_of(part.low[$r], bits, x);
+}
+
+fn high_product$r(part: Part, bits: Bits, x: vec4<f32>) -> f32 {
+  return product_of(part.high[$r], bits, x);
+}
+
+fn product$r(part: Part, bits: Bits, x: Columns) -> f32 {
+  return low_product$r(part, bits, x.low) + high_product$r(part, bits, x.high);
 }
 //#end
 

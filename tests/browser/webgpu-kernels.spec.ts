@@ -13,8 +13,9 @@ const PART_ROPE: RandomShape = { ...SMALL, ropeDims: 8 };
 const LIKE_SMOLLM: RandomShape = { ...GROUPED, dim: 576, heads: 9, kvHeads: 3, ffn: 1536, vocab: 203 };
 
 const MIXED: TileKind[] = ['q4', 'q8', 'f32', 'q8-16', 'q4', 'q4', 'q8', 'bf16'];
-/** What other devices choose: columns cut into slices, several teams of tokens. */
+/** What GPUs choose: columns cut into slices, several teams of tokens. */
 const SLICED = {
+  processor: false,
   bundle: 8,
   vector: { groups: 1, slices: 8 },
   matrix: { groups: 2, tokens: 8, teams: 2 },

@@ -297,7 +297,7 @@ async function tuned(
   readback: Readback,
   wanted: WebGpuOptions['tuning'],
 ): Promise<Tuned> {
-  const known = knownTuning(gpu.software);
+  const known = knownTuning(gpu);
   if (wanted === 'measure' || (!gpu.software && wanted === undefined)) {
     return measureTuning(checked, sizes, readback, known);
   }

@@ -7,6 +7,8 @@ import { type Defines, type Operation, shaderSource } from './shaders.ts';
 
 /** Choices that depend on the device, not on the model. The first three are explained in matvec.wgsl and matmul.wgsl. */
 export interface Tuning {
+  /** Products of one token are written for a compiler with few registers that keeps no constants in them. */
+  processor: boolean;
   /** Row groups (of four rows) of a workgroup: a multiple of 8. */
   bundle: number;
   /** For one token. `groups`: row groups of an invocation; `slices`: of the columns, summed side by side. */
@@ -170,13 +172,17 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
   };
 }
 
-function productDefines(operation: Operation, { bundle, vector, matrix }: Tuning): Defines {
+function productDefines(operation: Operation, { processor, bundle, vector, matrix }: Tuning): Defines {
   const { groups, tokens, slices, teams } =
     operation === 'matmul' ? { ...matrix, slices: 1 } : { ...vector, tokens: 1, teams: 1 };
   // Unrolling the parts of a block saves a loop; with several tokens there is enough to do in it, and far more to compile.
   const looped = operation === 'matmul';
   return {
-    ...{ LOOPED: looped, PARTS: looped ? 1 : 4 },
+    ...{
+      LOOPED: looped,
+      PARTS: looped ? 1 : 4,
+      PROCESSOR: processor && (operation === 'matvec' || operation === 'gated'),
+    },
     ...{ BUNDLE: bundle, GROUPS: groups, LANES: bundle / groups, ROWS: GROUP },
     ...{ SLICED: slices > 1, SLICES: slices, TEAMS: teams, TOKENS: tokens },
   };

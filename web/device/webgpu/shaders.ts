@@ -23,6 +23,7 @@ import summarize from '../../../shaders/summarize.wgsl?raw';
 import swiglu from '../../../shaders/swiglu.wgsl?raw';
 import table from '../../../shaders/table.wgsl?raw';
 import tileProduct from '../../../shaders/tile_product.wgsl?raw';
+import vectorProduct from '../../../shaders/vector_product.wgsl?raw';
 import weights from '../../../shaders/weights.wgsl?raw';
 import weightsFloat from '../../../shaders/weights_float.wgsl?raw';
 import weightsQ4 from '../../../shaders/weights_q4.wgsl?raw';
@@ -40,6 +41,7 @@ const SNIPPETS: Record<string, string> = {
   store_rows: storeRows,
   table,
   tile_product: tileProduct,
+  vector_product: vectorProduct,
   weights,
 };
 

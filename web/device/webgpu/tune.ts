@@ -1,4 +1,5 @@
 /** Which way of sharing out the products suits a device: known for processors, measured on GPUs. */
+import type { WebGpuDevice } from './adapter.ts';
 import { bufferWith, type CheckedDevice, STORAGE } from './gpu.ts';
 import { BLOCK, type Format, GROUP } from './layout.ts';
 import { createPipelines, type Pipelines, type Sizes, type Tuning } from './pipelines.ts';
@@ -6,8 +7,9 @@ import { type GpuTile, product } from './product.ts';
 import type { Readback } from './readback.ts';
 import { activationValues, stepNumbers } from './scratch.ts';
 
-/** Measured on SwiftShader and llvmpipe: few lanes, no barriers, several rows for every load of inputs. */
+/** Measured on llvmpipe, with its eight lanes: no barriers, several rows for every load of inputs. */
 const PROCESSOR: Tuning = {
+  processor: true,
   bundle: 32,
   vector: { groups: 4, slices: 1 },
   matrix: { groups: 4, tokens: 4, teams: 1 },
@@ -17,8 +19,22 @@ const PROCESSOR: Tuning = {
   chunk: 256,
 };
 
+/**
+ * Measured on SwiftShader: four lanes, loads that take many instructions, and a fiber for every four invocations of a
+ * workgroup that has barriers.
+ */
+const SWIFTSHADER: Tuning = {
+  ...PROCESSOR,
+  bundle: 24,
+  vector: { groups: 6, slices: 1 },
+  matrix: { groups: 3, tokens: 8, teams: 1 },
+  rowThreads: 4,
+  headThreads: 8,
+};
+
 /** Where GPUs start from: 64 and more invocations a workgroup, neighbours read neighbouring vectors. */
 const GPU: Tuning = {
+  processor: false,
   bundle: 16,
   vector: { groups: 1, slices: 8 },
   matrix: { groups: 2, tokens: 4, teams: 8 },
@@ -45,8 +61,9 @@ export interface Tuned {
 }
 
 /** The usual choices for a device, without a measurement. */
-export function knownTuning(software: boolean): Tuning {
-  return software ? PROCESSOR : GPU;
+export function knownTuning({ software, name }: Pick<WebGpuDevice, 'software' | 'name'>): Tuning {
+  if (!software) return GPU;
+  return /swiftshader/i.test(name) ? SWIFTSHADER : PROCESSOR;
 }
 
 /** Tries several slicings on a product of the model's width. */
