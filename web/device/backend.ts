@@ -103,8 +103,11 @@ export interface Backend {
   /** Resolves when the backend can compute no more (device lost, out of memory), with the reason in words. */
   readonly lost: Promise<string>;
 
-  /** Copies and repacks. Rejects with DeviceError `memory` when it does not fit. */
-  addTile(role: MatrixRole, data: TileData): Promise<Tile>;
+  /**
+   * Copies and repacks. `layer`: whose it is, so that the backend may keep a layer together. Rejects with DeviceError
+   * `memory` when it does not fit.
+   */
+  addTile(role: MatrixRole, data: TileData, layer?: number): Promise<Tile>;
   /**
    * A new tile of some rows and columns of a tile, counted from its own first, with the same bits, copied on the device.
    * Undefined where its layout cannot be cut there. Rejects with DeviceError `memory` when it does not fit.

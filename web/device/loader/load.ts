@@ -161,7 +161,7 @@ async function carryOut(
       continue;
     }
     const data = repackPart(tensor.type, bytes, rows[1] - rows[0], widened, cols);
-    const tile = await backend.addTile(order.role, data);
+    const tile = await backend.addTile(order.role, data, order.matrix.wanted.layer);
     freeTileData(data);
     made.push(tile);
     order.matrix.tiles.push({ rows, cols, tile });

@@ -203,12 +203,13 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
     description: `WebGPU, ${gpu.name}`,
     timesOperations: passTimes !== undefined,
     lost: failure.lost,
-    async addTile(role, data: TileData): Promise<Tile> {
+    async addTile(role, data: TileData, layer?: number): Promise<Tile> {
       const { layout, words } = layOut(data);
       const { format, rows, cols } = layout;
+      const outside = role === 'embedding' || role === 'head';
       const operations = ['matvec', 'matmul', ...operationsOf(role)] as const;
       const compiled = Promise.all(operations.map((operation) => pipelines.prepare(operation, {}, format)));
-      const [allocation] = await Promise.all([arena.allocate(layout.bytes), compiled]);
+      const [allocation] = await Promise.all([arena.allocate(layout.bytes, outside ? undefined : layer), compiled]);
       device.queue.writeBuffer(allocation.chunk.buffer, allocation.at, words);
       if (failure.reason !== undefined) throw fail();
       const tile: GpuTile = { rows, cols, bytes: allocation.bytes, layout, allocation };
@@ -219,7 +220,7 @@ async function backendOn(gpu: WebGpuDevice, sizes: Sizes, options: WebGpuOptions
       const cutting = cutLayout(whole.layout, rows, cols);
       if (!cutting) return undefined;
       const { layout, copies } = cutting;
-      const allocation = await arena.allocate(layout.bytes);
+      const allocation = await arena.allocate(layout.bytes, whole.allocation.layer);
       // By way of another buffer: both tiles may lie in one, which cannot be copied to itself.
       const between = checked.create('a tile to copy', () =>
         device.createBuffer({
