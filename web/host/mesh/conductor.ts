@@ -322,22 +322,24 @@ export function createConductor(options: ConductorOptions): Conductor {
       writtenFrom = Number.POSITIVE_INFINITY;
       /** First position whose KV the receivers lack. */
       const lacking = () => Math.min(copied, writtenFrom);
-      const copyUpTo = async (end: number) => {
+      /** The positions to copy next. Between two passes: one that runs may be writing over earlier positions. */
+      const takeRange = (end: number): [from: number, end: number] => {
         const from = lacking();
-        // What is written while this is on its way counts for the next copy.
         writtenFrom = Number.POSITIVE_INFINITY;
         copied = end;
-        kvBytes += await copyKv(changes, next, from, end, signal);
+        return [from, end];
       };
-      await copyUpTo(filled);
-      for (let again = 0; again < MOST_CATCH_UPS && filled - lacking() > FEW_POSITIONS; again++) await copyUpTo(filled);
+      for (let copies = 0; copies === 0 || (copies <= MOST_CATCH_UPS && filled - lacking() > FEW_POSITIONS); copies++) {
+        const range = await turns.take(async () => takeRange(filled));
+        kvBytes += await copyKv(changes, next, ...range, signal);
+      }
       const copyMs = clock();
       /** What has been added since, up to `end`, and the switch. */
       const finish = async (end: number) => {
         signal?.throwIfAborted();
         throwIfBroken();
         if (plan !== before) throw new MeshError('lost', 'A device was lost, and the plan changed meanwhile.');
-        await copyUpTo(end);
+        kvBytes += await copyKv(changes, next, ...takeRange(end), signal);
         await commitAll(next);
       };
       if (exact) await keepAppointment(next, exact, finish, signal);
