@@ -135,7 +135,6 @@ export function createBulkReceiver(acknowledge: (taken: number) => void, fail: (
       });
       void work();
     },
-    drop: (frame: Frame) => count(frame.payload.length),
     listen(next: BulkHandler): void {
       handler = next;
       void work();

@@ -42,17 +42,15 @@ export const Kind = {
   control: 7,
   /** Slot 0 asks, slot 1 answers with the same payload. */
   heartbeat: 8,
-  /** Slot 0: epoch closed. Slot 1: `position` bytes of bulk taken so far, modulo 2^32. */
+  /** `position` bytes of bulk taken so far, modulo 2^32. */
   ack: 9,
-  /** No frame of this epoch follows. */
-  epochEnd: 10,
   /** As heartbeat, but from engine to engine. */
-  echo: 11,
+  echo: 10,
   /** Digest of a replica, one Uint32. */
-  digest: 12,
+  digest: 11,
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
-const HIGHEST_KIND = 12;
+const HIGHEST_KIND = 11;
 
 /** What a sender says of a frame; the sequence number is the channel's business. */
 export interface Header {
@@ -141,12 +139,6 @@ export function sendParts(
     message.set(piece, PART_HEADER_BYTES);
     send(message.subarray(0, PART_HEADER_BYTES + piece.length));
   }
-}
-
-/** Whether epoch `a` comes after `b`, both modulo 65536: by the shorter way around (RFC 1982). */
-export function epochAfter(a: number, b: number): boolean {
-  const distance = (a - b) & 0xffff;
-  return distance !== 0 && distance < 0x8000;
 }
 
 /**

@@ -9,7 +9,6 @@ import { createFrameSender, type SendStats } from './frame-sender.ts';
 import {
   createFrameBuffer,
   createReader,
-  epochAfter,
   FRAME_VERSION,
   type Frame,
   type FrameBuffer,
@@ -26,15 +25,6 @@ export const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024;
 const MAX_UNCLAIMED_BYTES = 32 * 1024 * 1024;
 const MAX_CONTROL_BYTES = 1024 * 1024;
 
-/** Frames that belong to an epoch, and are dropped once it is closed. */
-const EPOCH_KINDS: ReadonlySet<Kind> = new Set([
-  Kind.partial,
-  Kind.residual,
-  Kind.candidates,
-  Kind.tokens,
-  Kind.bulk,
-  Kind.digest,
-]);
 /** Frames that are routed by their epoch to whoever asked for them. */
 const ROUTED_KINDS: ReadonlySet<Kind> = new Set([
   Kind.partial,
@@ -43,13 +33,11 @@ const ROUTED_KINDS: ReadonlySet<Kind> = new Set([
   Kind.tokens,
   Kind.digest,
 ]);
-export type RoutedKind = 2 | 3 | 4 | 5 | 12;
+export type RoutedKind = 2 | 3 | 4 | 5 | 11;
 
 export interface LinkStats extends SendStats {
   framesReceived: number;
   bytesReceived: number;
-  /** Frames of closed epochs. */
-  framesDropped: number;
 }
 
 export interface Link {
@@ -65,7 +53,7 @@ export interface Link {
   /**
    * Sends a frame whose payload is the first `length` bytes of the buffer's. The buffer may be reused at once. Resolves
    * when the bytes have been handed to the network, which is nearly always before this returns: then it is undefined.
-   * Throws the link's failure, `congested`, or `closed` for an epoch that this side has finished.
+   * Throws the link's failure or `congested`.
    */
   send(buffer: FrameBuffer, header: Header, length: number): Promise<void> | undefined;
   /**
@@ -75,8 +63,6 @@ export interface Link {
   route(kind: RoutedKind, epoch: number, handler: (frame: Frame) => void): () => void;
   /** Forgets frames that nobody has asked for, but for those of this epoch: what a plan that broke left behind. */
   forgetUnclaimed(keep?: number): void;
-  /** Says that no frame of this epoch, or one before, follows. Resolves when the other side has them all. */
-  finishEpoch(epoch: number): Promise<void>;
 
   /** Sends JSON, in order with the tensors. */
   sendControl(message: unknown): void;
@@ -119,7 +105,7 @@ const NO_HEADER: Header = { kind: Kind.hello, type: 'f32', slot: 0, epoch: 0, la
  */
 export function openLink(options: LinkOptions): Promise<Link> {
   const { self, peer, kind, tensors, bulk, maxMessageBytes } = options;
-  const stats: LinkStats = { framesSent: 0, framesReceived: 0, bytesSent: 0, bytesReceived: 0, framesDropped: 0 };
+  const stats: LinkStats = { framesSent: 0, framesReceived: 0, bytesSent: 0, bytesReceived: 0 };
   const closedListeners = new Set<(failure: MeshError) => void>();
   let failure: MeshError | undefined;
 
@@ -174,25 +160,6 @@ export function openLink(options: LinkOptions): Promise<Link> {
     void send(buffer, header, text.length);
   }
 
-  // Epochs. Undefined while none has been finished.
-
-  let finishedByUs: number | undefined;
-  let finishedByThem: number | undefined;
-  const epochWaiters = new Map<number, { resolve: () => void; reject: (failure: MeshError) => void }>();
-
-  const isClosed = (epoch: number, finished: number | undefined) =>
-    finished !== undefined && !epochAfter(epoch & 0xffff, finished);
-
-  function takeEpochEnd(frame: Frame): void {
-    if (!isClosed(frame.epoch, finishedByThem)) finishedByThem = frame.epoch;
-    for (const [key, frames] of unclaimed)
-      if (isClosed(key & 0xffff, finishedByThem)) {
-        unclaimed.delete(key);
-        for (const kept of frames) unclaimedBytes -= kept.payload.length + HEADER_BYTES;
-      }
-    sendSmall({ kind: Kind.ack, slot: 0, epoch: frame.epoch });
-  }
-
   // Receiving.
 
   const routes = new Map<number, (frame: Frame) => void>();
@@ -243,27 +210,11 @@ export function openLink(options: LinkOptions): Promise<Link> {
     void sendTensors(buffer, { ...frame, slot: 1 }, frame.payload.length);
   }
 
-  function takeAck(frame: Frame): void {
-    if (frame.slot === 1) {
-      bulkOut.acknowledge(frame.position);
-      return;
-    }
-    epochWaiters.get(frame.epoch)?.resolve();
-    epochWaiters.delete(frame.epoch);
-  }
-
   function take(frame: Frame): void {
-    if (EPOCH_KINDS.has(frame.kind) && isClosed(frame.epoch, finishedByThem)) {
-      stats.framesDropped++;
-      // The sender's window must not shrink by what nobody will read.
-      if (frame.kind === Kind.bulk) bulkIn.drop(frame);
-      return;
-    }
     if (ROUTED_KINDS.has(frame.kind)) takeRouted(frame);
     else if (frame.kind === Kind.bulk) bulkIn.take(frame);
     else if (frame.kind === Kind.control) takeControl(frame);
-    else if (frame.kind === Kind.epochEnd) takeEpochEnd(frame);
-    else if (frame.kind === Kind.ack) takeAck(frame);
+    else if (frame.kind === Kind.ack) bulkOut.acknowledge(frame.position);
     else takeEcho(frame);
   }
 
@@ -296,17 +247,13 @@ export function openLink(options: LinkOptions): Promise<Link> {
 
   const bulkOut = createBulkSender(peer, bulk, stats, () => failure, maxMessageBytes);
   const bulkIn = createBulkReceiver(
-    (taken) => sendSmall({ kind: Kind.ack, slot: 1, position: taken }),
+    (taken) => sendSmall({ kind: Kind.ack, position: taken }),
     (error) =>
       guarded(() => {
         throw error;
       }),
   );
   onClosed(() => bulkOut.wake());
-  onClosed((reason) => {
-    for (const waiter of epochWaiters.values()) waiter.reject(reason);
-    epochWaiters.clear();
-  });
 
   const link: Link = {
     peer,
@@ -317,11 +264,7 @@ export function openLink(options: LinkOptions): Promise<Link> {
     },
     onClosed,
     close,
-    send(buffer, header, length) {
-      if (EPOCH_KINDS.has(header.kind) && isClosed(header.epoch, finishedByUs))
-        throw new MeshError('closed', `Epoch ${header.epoch} is finished: nothing more can be sent in it.`, peer);
-      return sendTensors(buffer, header, length);
-    },
+    send: sendTensors,
     route(routed, epoch, handler) {
       const key = routeKey(routed, epoch);
       routes.set(key, handler);
@@ -342,15 +285,6 @@ export function openLink(options: LinkOptions): Promise<Link> {
         for (const { payload } of frames) unclaimedBytes -= payload.length + HEADER_BYTES;
       }
     },
-    finishEpoch(epoch) {
-      if (failure) return Promise.reject(failure);
-      const wire = epoch & 0xffff;
-      if (!isClosed(wire, finishedByUs)) finishedByUs = wire;
-      return new Promise((resolve, reject) => {
-        epochWaiters.set(wire, { resolve, reject });
-        sendSmall({ kind: Kind.epochEnd, epoch: wire });
-      });
-    },
     sendControl: (message) => sendJson({ ...NO_HEADER, kind: Kind.control }, message),
     onControl(handler) {
       controlHandler = handler;
@@ -360,8 +294,6 @@ export function openLink(options: LinkOptions): Promise<Link> {
       }
     },
     sendBulk(transfer, bytes, signal) {
-      if (isClosed(transfer.epoch, finishedByUs))
-        return Promise.reject(new MeshError('closed', `Epoch ${transfer.epoch} is finished.`, peer));
       return bulkOut.send({ ...NO_HEADER, kind: Kind.bulk, ...transfer, position: transfer.transfer }, bytes, signal);
     },
     onBulk: (handler) => bulkIn.listen(handler),

@@ -76,7 +76,6 @@ const engine = {
     return checksum(buffer.payload, 0);
   },
   sendControl: (peer: number, message: unknown) => linkTo(peer).sendControl(message),
-  finishEpoch: (peer: number) => linkTo(peer).finishEpoch(1),
 
   async sendBulk(peer: number, bytes: number): Promise<{ sum: number; ms: number; highest: number }> {
     const data = pattern(bytes, 7);

@@ -92,49 +92,6 @@ describe('tensors', () => {
   });
 });
 
-describe('epochs', () => {
-  test('close when their last frame is acknowledged; later frames are dropped', async () => {
-    const { a, b, tensors } = await linked();
-    const frames: Frame[] = [];
-    b.route(Kind.partial, 1, collect(frames));
-    send(a, partial(1, 10));
-    await a.finishEpoch(1);
-    expect(positions(frames)).toEqual([10]);
-    expect(() => send(a, partial(1, 11))).toThrow(/Epoch 1 is finished/);
-    await expect(a.sendBulk({ epoch: 0, slot: 0, transfer: 1 }, new Uint8Array(1))).rejects.toMatchObject({
-      code: 'closed',
-    });
-
-    // A frame of it that comes all the same, as from a member that has not heard of the new plan.
-    const late = createFrameBuffer(0);
-    writeHeader(late.view, partial(1, 12), 3);
-    tensors[0].send(late.bytes);
-    await settled();
-    expect([positions(frames), b.stats.framesDropped, b.failure]).toEqual([[10], 1, undefined]);
-  });
-
-  test('that follow are not touched, nor is the other direction', async () => {
-    const { a, b } = await linked();
-    const there: Frame[] = [];
-    const back: Frame[] = [];
-    b.route(Kind.partial, 2, collect(there));
-    a.route(Kind.partial, 1, collect(back));
-    await a.finishEpoch(1);
-    send(a, partial(2, 20));
-    send(b, partial(1, 10));
-    await settled();
-    expect([positions(there), positions(back)]).toEqual([[20], [10]]);
-  });
-
-  test('wait in vain when the link is lost', async () => {
-    const { a, tensors } = await linked();
-    tensors[0].held = true;
-    const finished = a.finishEpoch(1);
-    tensors[1].close();
-    await expect(finished).rejects.toMatchObject({ code: 'lost' });
-  });
-});
-
 describe('control', () => {
   test('keeps its order, also with the tensors and before anyone listens', async () => {
     const { a, b } = await linked();
@@ -220,22 +177,6 @@ describe('bulk', () => {
     await settled();
     bulk[1].close();
     await expect(lost).rejects.toMatchObject({ code: 'lost' });
-  });
-
-  test('of a closed epoch is dropped, but does not block what follows', async () => {
-    const { a, b } = await linked();
-    const pieces: BulkPiece[] = [];
-    b.onBulk((piece) => void pieces.push(piece));
-    const data = new Uint8Array(3 * 1024 * 1024);
-    const old = a.sendBulk({ ...transfer, epoch: 1 }, data);
-    void a.finishEpoch(1);
-    await old;
-    await a.sendBulk({ ...transfer, epoch: 2 }, data);
-    await settled();
-    expect(pieces.filter((piece) => piece.epoch === 2).reduce((sum, piece) => sum + piece.bytes.length, 0)).toBe(
-      data.length,
-    );
-    expect(b.stats.framesDropped).toBeGreaterThan(0);
   });
 });
 
