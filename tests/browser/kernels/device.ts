@@ -40,9 +40,13 @@ async function failureOf(promise: Promise<unknown>): Promise<{ code: string; mes
   );
 }
 
-/** Submits, maps with their bytes and dispatches of ten decoded tokens with their best 40 candidates. Empty submits are nudges and count apart. */
+/**
+ * Submits, maps with their bytes and dispatches of ten decoded tokens with their best 40 candidates. Empty submits are nudges and
+ * count apart. `late`: dispatches that a token recorded before its submit; the others were ready.
+ */
 export async function countCalls() {
-  const calls = { submits: 0, nudges: 0, maps: 0, mappedBytes: 0, dispatches: 0 };
+  const calls = { submits: 0, nudges: 0, maps: 0, mappedBytes: 0, dispatches: 0, late: [] as number[] };
+  let atBegin = 0;
   const { submit } = GPUQueue.prototype;
   const { mapAsync } = GPUBuffer.prototype;
   const { dispatchWorkgroups } = GPUComputePassEncoder.prototype;
@@ -51,6 +55,7 @@ export async function countCalls() {
   GPUQueue.prototype.submit = function (buffers) {
     const list = [...buffers];
     calls[list.length === 0 ? 'nudges' : 'submits']++;
+    if (list.length > 0) calls.late.push(calls.dispatches - atBegin);
     return submit.call(this, list);
   };
   GPUBuffer.prototype.mapAsync = function (...args) {
@@ -64,6 +69,7 @@ export async function countCalls() {
   };
   try {
     for (let i = 0; i < 10; i++) {
+      atBegin = calls.dispatches;
       await backend.run({ ...step(5 + i, 1), output: 'best', best: { top: 40, temperature: 1 } });
     }
   } finally {
@@ -73,6 +79,20 @@ export async function countCalls() {
     backend.destroy();
   }
   return calls;
+}
+
+/** Logits of a token after shares changed while its commands were recorded already, and of the same token recorded anew. */
+export async function changedShares() {
+  const backend = await makeBackend();
+  await backend.run(step(0, 5));
+  const logits = async (position: number) => [...(await backend.run(step(position, 1)))];
+  const before = [await logits(5), await logits(6), await logits(7)];
+  await randomModel(SHAPE, ['q4'], 1, 4).install(backend);
+  const after = await logits(8);
+  await backend.run({ ...step(8, 1), output: 'residual' });
+  const again = await logits(8);
+  backend.destroy();
+  return { after, again, before: before[2]! };
 }
 
 /** Loses the device while a step runs, and asks for more afterwards. */

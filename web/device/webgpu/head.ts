@@ -13,8 +13,10 @@ export interface Head {
   logits(): GPUBuffer;
   /** Logits of `positions` tokens, from the one in the second Step slot on. */
   record(recorder: Recorder, positions: number, add: boolean): void;
+  /** Writes to the queue at once what `select` is to find. */
+  want(selection: Selection): void;
   /** Finds the best of the logits of one position. */
-  select(recorder: Recorder, selection: Selection): void;
+  select(recorder: Recorder): void;
   /** What `select` has found (select.wgsl). */
   readonly best: GPUBuffer;
   bytes(): number;
@@ -53,7 +55,8 @@ export function createHead(shop: Workshop, tiles: PlacedTile[], normWeight: Floa
       norm(recorder, positions, add);
       current.multiply(recorder, positions);
     },
-    select: (recorder, wanted) => selection.record(recorder, current.logits, wanted),
+    want: selection.want,
+    select: (recorder) => selection.record(recorder, current.logits),
     best: selection.best,
     bytes: () => selection.bytes + owner.bytes() + current.logits.size + current.tables.bytes(),
     destroy() {
@@ -81,16 +84,24 @@ function createSelection({ checked, pipelines }: Workshop, rows: number) {
     }),
   }));
   const [summarize, select] = [pipelines.get('summarize'), pipelines.get('select')];
+  const groupsFor = (logits: GPUBuffer) => ({
+    logits,
+    summarize: pipelines.group('summarize', [wanted, logits, chunks]),
+    select: pipelines.group('select', [wanted, logits, chunks, best]),
+  });
+  let groups: ReturnType<typeof groupsFor> | undefined;
   return {
     best,
     bytes: chunks.size + best.size,
-    /** Writes what is wanted to the queue at once. */
-    record(recorder: Recorder, logits: GPUBuffer, { top, temperature }: Selection) {
+    want({ top, temperature }: Selection) {
       const words = Uint32Array.of(rows, top, 0, 0);
       new Float32Array(words.buffer)[2] = 1 / (temperature || 1);
       device.queue.writeBuffer(wanted, 0, words);
-      recorder.dispatch(summarize, pipelines.group('summarize', [wanted, logits, chunks]), count);
-      recorder.dispatch(select, pipelines.group('select', [wanted, logits, chunks, best]), 1);
+    },
+    record(recorder: Recorder, logits: GPUBuffer) {
+      if (groups?.logits !== logits) groups = groupsFor(logits);
+      recorder.dispatch(summarize, groups.summarize, count);
+      recorder.dispatch(select, groups.select, 1);
     },
     destroy() {
       for (const buffer of [chunks, best, wanted]) buffer.destroy();

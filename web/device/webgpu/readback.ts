@@ -16,10 +16,15 @@ export interface Source {
 
 export interface Readback {
   /**
-   * Adds the copy to the encoder, submits it, and resolves with the bytes one behind the other. One call at a time a kind of use.
-   * Rejects with DeviceError `lost`.
+   * Adds the copy to the encoder, submits it behind `before`, and resolves with the bytes one behind the other. One call at
+   * a time a kind of use. `submitted` is called while the GPU computes. Rejects with DeviceError `lost`.
    */
-  finish(encoder: GPUCommandEncoder, sources: Source[]): Promise<ArrayBuffer>;
+  finish(
+    encoder: GPUCommandEncoder,
+    sources: Source[],
+    before?: GPUCommandBuffer[],
+    submitted?: () => void,
+  ): Promise<ArrayBuffer>;
   /** The same with an encoder of its own. */
   copy(sources: Source[]): Promise<ArrayBuffer>;
   /** Milliseconds of an empty round trip. */
@@ -46,7 +51,7 @@ export async function createReadback(device: GPUDevice): Promise<Readback> {
     return staging;
   };
 
-  const finish = async (encoder: GPUCommandEncoder, sources: Source[]): Promise<ArrayBuffer> => {
+  const finish: Readback['finish'] = async (encoder, sources, before = [], submitted) => {
     const size = sources.reduce((sum, source) => sum + source.size, 0);
     const target = stagingOf(size);
     let at = 0;
@@ -54,9 +59,10 @@ export async function createReadback(device: GPUDevice): Promise<Readback> {
       encoder.copyBufferToBuffer(source.buffer, source.offset, target, at, source.size);
       at += source.size;
     }
-    device.queue.submit([encoder.finish()]);
+    device.queue.submit([...before, encoder.finish()]);
     try {
       const mapped = target.mapAsync(GPUMapMode.READ, 0, size);
+      submitted?.();
       await (nudging ? nudged(device.queue, mapped) : mapped);
       const bytes = target.getMappedRange(0, size).slice(0);
       target.unmap();
@@ -66,8 +72,8 @@ export async function createReadback(device: GPUDevice): Promise<Readback> {
     }
   };
 
-  const inTurn = (encoder: GPUCommandEncoder, sources: Source[]): Promise<ArrayBuffer> => {
-    const turn = last.then(() => finish(encoder, sources));
+  const inTurn: Readback['finish'] = (...all) => {
+    const turn = last.then(() => finish(...all));
     last = turn.catch(() => undefined);
     return turn;
   };
