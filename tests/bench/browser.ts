@@ -3,16 +3,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type BrowserContext, chromium, type Page } from 'playwright';
 import { chromiumOptions } from '../support/chromium.ts';
 import { BenchError } from './bench-error.ts';
 import { browserMemory, type Memory } from './memory.ts';
+import { type BenchPage, openPage, type PageProcess } from './page.ts';
 
 /** Starting a browser leaves work behind; it counts to nobody. */
 const SETTLE_MS = 2000;
 
 export interface BenchBrowser {
-  page: Page;
+  page: BenchPage;
   /** For `browserMemory`. */
   profile: string;
   /** `Chromium 156.0…` */
@@ -31,17 +31,15 @@ export async function openBrowser(emptyPage: string, { gpu }: { gpu: boolean }):
   const options = chromiumOptions({ gpu });
   if (!options) throw new BenchError('No Chromium to measure in. Install it, or set CHROMIUM_PATH.');
   const profile = mkdtempSync(join(tmpdir(), 'edgevisor-bench-'));
-  let context: BrowserContext;
+  const remove = () => rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+  let opened: PageProcess;
   try {
-    context = await chromium.launchPersistentContext(profile, options);
+    opened = await openPage(options.executablePath, options.args, profile);
   } catch (error) {
-    rmSync(profile, { recursive: true, force: true });
+    remove();
     throw error;
   }
-  // tsx names functions by a helper, which functions that are sent to the page would look for there.
-  await context.addInitScript('globalThis.__name = (value) => value');
-  const page = context.pages()[0] ?? (await context.newPage());
-  page.setDefaultTimeout(0);
+  const { page } = opened;
   await page.goto(emptyPage);
   await sleep(SETTLE_MS);
   const userAgent = await page.evaluate(() => navigator.userAgent);
@@ -51,8 +49,8 @@ export async function openBrowser(emptyPage: string, { gpu }: { gpu: boolean }):
     version: userAgent.match(/Chrome\/[\d.]+/)?.[0] ?? userAgent,
     emptyMemory: browserMemory(profile),
     async close() {
-      await context.close();
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+      await opened.close();
+      remove();
     },
   };
 }

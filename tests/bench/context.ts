@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { Page } from 'playwright';
 import { DEFAULT_MODELS_DIR } from '../../signaling-server/options.ts';
 import { DEFAULT_MODEL } from '../browser/support/models.ts';
 import { openModel } from '../support/node-model.ts';
@@ -11,6 +10,7 @@ import { openBrowser } from './browser.ts';
 import { type ContextEngine, type ContextResult, contextPlots, renderContext } from './context-report.ts';
 import { loadAverage, machine } from './machine.ts';
 import { wholeAboveZero } from './options.ts';
+import type { BenchPage } from './page.ts';
 import { readPrompts } from './prompt.ts';
 import { record, recordPlot, writeResults } from './results.ts';
 import { startOurServer } from './servers.ts';
@@ -192,7 +192,7 @@ async function measure(
 
 /** From the last position to the first: what an answer writes over, no later one needs. */
 async function decodeBackwards(
-  page: Page,
+  page: BenchPage,
   ids: number[],
   tokens: number,
   places: ContextEngine['decode'],
@@ -207,7 +207,7 @@ async function decodeBackwards(
   }
 }
 
-async function answer(page: Page, ids: number[], decode: number, reuse: boolean) {
+async function answer(page: BenchPage, ids: number[], decode: number, reuse: boolean) {
   const { timings } = await page.evaluate((options) => window.edgevisor.generate(options), {
     ...{ ids, maxTokens: decode + 1, temperature: 0, ignoreEos: true, reuse },
   });

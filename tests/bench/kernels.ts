@@ -4,7 +4,6 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import type { Page } from 'playwright';
 import { ensureKernels } from '../../scripts/build.ts';
 import { DEFAULT_MODELS_DIR } from '../../signaling-server/options.ts';
 import type { HyperParameters } from '../../web/model/types.ts';
@@ -16,6 +15,7 @@ import type { NodeRequest } from './kernels/in-node.ts';
 import type { WorkerAnswer, WorkerRequest } from './kernels/in-worker.ts';
 import { type KernelsRequest, type KernelsTimes, KINDS, weightMacs } from './kernels/measure.ts';
 import { describeMachine, loadAverage, machine } from './machine.ts';
+import type { BenchPage } from './page.ts';
 import { writeResults } from './results.ts';
 import { summarize } from './statistics.ts';
 import { table } from './table.ts';
@@ -103,7 +103,7 @@ async function withMeasure(
   }
 }
 
-async function measureInPage(page: Page, request: WorkerRequest): Promise<Pick<Measured, 'hyper' | 'times'>> {
+async function measureInPage(page: BenchPage, request: WorkerRequest): Promise<Pick<Measured, 'hyper' | 'times'>> {
   const answer = await page.evaluate(
     (asked) =>
       new Promise<WorkerAnswer>((resolve, reject) => {

@@ -27,7 +27,9 @@ const FLAGS = [
  * For Playwright's `launch`; undefined where there is no Chromium.
  * @param gpu take the machine's GPU instead of the software adapter
  */
-export function chromiumOptions({ gpu = false } = {}): LaunchOptions | undefined {
+export function chromiumOptions({
+  gpu = false,
+} = {}): (LaunchOptions & { executablePath: string; args: string[] }) | undefined {
   const found = findBrowser('chromium');
   if (!found) return undefined;
   return { executablePath: found.path, args: FLAGS.filter((flag) => !gpu || flag !== SOFTWARE_ADAPTER) };

@@ -1,7 +1,7 @@
 /** This project, through its public handle in the built host page. */
-import type { Page } from 'playwright';
 import { openBrowser } from '../browser.ts';
 import type { Engine, Prompt, Run, Workload } from '../engine.ts';
+import type { BenchPage } from '../page.ts';
 import { measureStart } from './starting.ts';
 
 export interface OursOptions {
@@ -50,13 +50,13 @@ export function ours({ backend, threads, url, emptyPage, gpu }: OursOptions): En
   };
 }
 
-async function goto(page: Page, url: string, query = ''): Promise<void> {
+async function goto(page: BenchPage, url: string, query = ''): Promise<void> {
   await page.goto(`${url}/host.html${query}`);
   await page.evaluate(() => window.edgevisor.ready);
 }
 
 async function load(
-  page: Page,
+  page: BenchPage,
   { file, context }: Workload,
   { backend, threads }: Pick<OursOptions, 'backend' | 'threads'>,
 ): Promise<void> {
@@ -66,7 +66,7 @@ async function load(
   if (!asAsked) throw new Error(`Asked for ${backend} with ${threads} threads, got ${JSON.stringify(info)}.`);
 }
 
-async function generate(page: Page, { ids }: Prompt, decodeTokens: number): Promise<Run> {
+async function generate(page: BenchPage, { ids }: Prompt, decodeTokens: number): Promise<Run> {
   const generation = await page.evaluate((options) => window.edgevisor.generate(options), {
     ids,
     maxTokens: decodeTokens + 1,

@@ -1,7 +1,7 @@
 /** wllama (llama.cpp in WASM) in the same Chromium. */
-import type { Page } from 'playwright';
 import { openBrowser } from '../browser.ts';
 import type { Engine, Prompt, Run, Workload } from '../engine.ts';
+import type { BenchPage } from '../page.ts';
 import { installedVersion } from '../peers.ts';
 import { measureStart } from './starting.ts';
 
@@ -59,7 +59,7 @@ export function wllama({ threads, url }: WllamaOptions): Engine {
   };
 }
 
-async function load(page: Page, { file, context }: Workload, threads: number): Promise<void> {
+async function load(page: BenchPage, { file, context }: Workload, threads: number): Promise<void> {
   const loaded = await page.evaluate(
     async ({ file, options }) => {
       // Not an import that a bundler should see: the page's server has the file.
@@ -76,7 +76,7 @@ async function load(page: Page, { file, context }: Workload, threads: number): P
   if (loaded !== threads) throw new Error(`Asked wllama for ${threads} threads, got ${loaded}.`);
 }
 
-async function generate(page: Page, { ids, text }: Prompt, decodeTokens: number): Promise<Run> {
+async function generate(page: BenchPage, { ids, text }: Prompt, decodeTokens: number): Promise<Run> {
   const { timings } = await page.evaluate(
     (options) => (window as unknown as WllamaWindow).wllama.createCompletion(options),
     { prompt: text, max_tokens: decodeTokens + 1, temperature: 0, ignore_eos: true, cache_prompt: false },
