@@ -242,7 +242,7 @@ interface Attempt {
   fetch(address: string, from: number, to: number): Promise<Response>;
   /** Asks for an address as it is. Resolves with a 200; throws PassingFault or ModelError otherwise. */
   get(address: string): Promise<Response>;
-  /** Gives the body piece by piece. */
+  /** Gives the body piece by piece; a piece is only valid during the call. */
   body(response: Response, use: (chunk: Uint8Array) => void): Promise<void>;
   /** Content length by HEAD, for servers that keep `Content-Range` from other origins. */
   length(address: string): Promise<number>;
@@ -310,13 +310,10 @@ function makeAttempt(name: string, watch: StallWatch, progress: () => void): Att
     fetch: (address, from, to) => request(address, { headers: { Range: `bytes=${from}-${to - 1}` } }),
     get: (address) => request(address, {}),
     async body(response, use) {
-      const reader = response.body?.getReader();
-      if (!reader) return;
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) return;
+      if (!response.body) return;
+      for await (const chunk of chunksOf(response.body)) {
         watch.alive();
-        use(value);
+        use(chunk);
       }
     },
     async length(address) {
@@ -326,6 +323,47 @@ function makeAttempt(name: string, watch: StallWatch, progress: () => void): Att
       return Number(length);
     },
   };
+}
+
+/** Bytes of a body that are in memory at once, where the browser lets one say so. */
+const CHUNK_BYTES = 256 * 1024;
+
+/**
+ * A body in pieces, each valid until the next one is asked for. They come in one buffer that goes back and forth: pieces in
+ * buffers of their own pile up until the browser collects them, as many bytes as a quarter of the model.
+ */
+async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
+  let reader: ReadableStreamBYOBReader;
+  try {
+    reader = body.getReader({ mode: 'byob' });
+  } catch {
+    // Not every browser's bodies are streams of bytes.
+    yield* ownChunksOf(body);
+    return;
+  }
+  try {
+    for (let buffer = new ArrayBuffer(CHUNK_BYTES); ; ) {
+      const { done, value } = await reader.read(new Uint8Array(buffer));
+      if (done) return;
+      yield value;
+      buffer = value.buffer;
+    }
+  } finally {
+    reader.releaseLock();
+  }
+}
+
+async function* ownChunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
+  const reader = body.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    reader.releaseLock();
+  }
 }
 
 interface StallWatch {

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { httpSource, urlSource } from '../../../web/model/http.ts';
 import { failure } from './failure.ts';
 
@@ -11,6 +11,8 @@ type Handler = (request: IncomingMessage, response: ServerResponse, number: numb
 
 let server: Server | undefined;
 afterEach(() => {
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
   server?.closeAllConnections();
   server?.close();
 });
@@ -56,6 +58,32 @@ describe('httpSource', () => {
     expect(await source.read(1000, 70_000)).toEqual(FILE.slice(1000, 70_000));
     expect(await source.read(FILE.length - 1, FILE.length)).toEqual(FILE.slice(-1));
     await expect(source.read(0, FILE.length + 1)).rejects.toEqual(failure('truncated', /incomplete/));
+  });
+
+  it('takes bodies through one buffer of a bounded size, and as they come where they are no streams of bytes', async () => {
+    const sizes: number[] = [];
+    const plain = ReadableStreamBYOBReader.prototype.read;
+    vi.spyOn(ReadableStreamBYOBReader.prototype, 'read').mockImplementation(function read(
+      this: ReadableStreamBYOBReader,
+      view: Uint8Array<ArrayBuffer>,
+    ) {
+      sizes.push(view.buffer.byteLength);
+      return plain.call(this, view);
+    } as typeof plain);
+    const base = await serve((request, response) => range(request, response));
+    const source = await httpSource(`${base}/model.gguf`, FAST);
+    expect(await source.read(0, FILE.length)).toEqual(FILE);
+    expect(new Set(sizes)).toEqual(new Set([256 * 1024]));
+
+    // As a browser whose bodies know no readers with buffers of their own.
+    sizes.length = 0;
+    const { fetch } = globalThis;
+    vi.stubGlobal('fetch', async (...args: Parameters<typeof fetch>) => {
+      const { body, headers, status } = await fetch(...args);
+      return new Response(body?.pipeThrough(new TransformStream()), { headers, status });
+    });
+    expect(await (await httpSource(`${base}/model.gguf`, FAST)).read(0, FILE.length)).toEqual(FILE);
+    expect(sizes).toEqual([]);
   });
 
   it('reads through connection resets at every tenth range, 5xx answers and short bodies', async () => {
