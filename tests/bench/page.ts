@@ -24,8 +24,11 @@ export interface PageProcess {
   close(): Promise<void>;
 }
 
-/** As Playwright starts it where that matters: no window, no first run, nothing of the person's. */
-const FLAGS = ['--headless', '--password-store=basic', '--use-mock-keychain', '--remote-debugging-port=0'];
+/** As Playwright starts it where that matters: no window, nothing of the person's, no pages that are kept for "back". */
+const FLAGS = [
+  ...['--headless', '--password-store=basic', '--use-mock-keychain', '--disable-back-forward-cache'],
+  '--remote-debugging-port=0',
+];
 const LONGEST_START_MS = 30_000;
 const LOOK_MS = 20;
 

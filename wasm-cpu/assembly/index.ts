@@ -4,7 +4,8 @@ import { attention } from './attention';
 import { combine } from './combine';
 import { embed } from './embed';
 import {
-  CONTROL, C_BARRIER_COUNT, C_BARRIER_GENERATION, C_OPS, C_PROGRAM, C_SLEEPERS, C_THREADS, C_TICKET, OP_BYTES, fieldInt,
+  CONTROL, C_BARRIER_COUNT, C_BARRIER_GENERATION, C_LATE, C_OPS, C_PATIENCE, C_PROGRAM, C_SLEEPERS, C_THREADS, C_TICKET,
+  OP_BYTES, fieldInt,
 } from './layout';
 import { matmulFloat } from './matmul-float';
 import { matmulQ4 } from './matmul-q4';
@@ -16,12 +17,19 @@ import { ropeAndKeep } from './rope';
 /** Turns of a waiting loop before a thread sleeps: about 30 µs, longer than any wait between threads that all run. */
 const SPINS: i32 = 20000;
 
-/** Waits until the word at `address` is no longer `value`. */
-function waitWhile(address: usize, value: i32): void {
-  for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(address) != value) return;
+/** A wait is made of so many: a machine that was put to sleep meanwhile has only missed one of them. */
+const SLICES: i32 = 10;
+
+/** Waits until the word at `address` is no longer `value`, `slices` times so many milliseconds at most; whether it came. */
+function waitWhile(address: usize, value: i32, slices: i32, ms: i32): bool {
+  for (let i = 0; i < SPINS; i++) if (atomic.load<i32>(address) != value) return true;
   atomic.add<i32>(CONTROL + C_SLEEPERS, 1);
-  while (atomic.load<i32>(address) == value) atomic.wait<i32>(address, value, -1);
+  let left = slices;
+  while (left > 0 && atomic.load<i32>(address) == value) {
+    if (atomic.wait<i32>(address, value, <i64>ms * 1000000) == 2) left--;
+  }
   atomic.sub<i32>(CONTROL + C_SLEEPERS, 1);
+  return atomic.load<i32>(address) != value;
 }
 
 function barrier(threads: i32): void {
@@ -31,7 +39,11 @@ function barrier(threads: i32): void {
     atomic.add<i32>(CONTROL + C_BARRIER_GENERATION, 1);
     if (atomic.load<i32>(CONTROL + C_SLEEPERS) > 0) atomic.notify(CONTROL + C_BARRIER_GENERATION, -1);
   } else {
-    waitWhile(CONTROL + C_BARRIER_GENERATION, generation);
+    const ms = load<i32>(CONTROL + C_PATIENCE) / SLICES;
+    if (waitWhile(CONTROL + C_BARRIER_GENERATION, generation, SLICES, ms)) return;
+    // A thread that never comes back must not hold the others for ever: the caller goes on without it.
+    store<i32>(CONTROL + C_LATE, 1);
+    unreachable();
   }
 }
 
@@ -75,15 +87,21 @@ export function run(): void {
   walk(0);
 }
 
-/** The life of a helper thread: waits for a ticket, walks the program, waits again. Ends when the program is 0. */
-export function serve(thread: i32): void {
+/** A helper thread is told so when it is to end. */
+const ENOUGH: i32 = -1;
+
+/**
+ * Part of a helper thread's life: waits for a ticket other than its last one, walks the program, waits again. Returns its
+ * last ticket when nothing has come for `idleMs`, and -1 when the program is 0.
+ */
+export function serve(thread: i32, last: i32, idleMs: i32): i32 {
+  let ticket = last;
   if (ASC_FEATURE_THREADS) {
-    let ticket = 0;
-    for (;;) {
-      waitWhile(CONTROL + C_TICKET, ticket);
+    while (waitWhile(CONTROL + C_TICKET, ticket, 1, idleMs)) {
       ticket = atomic.load<i32>(CONTROL + C_TICKET);
-      if (load<i32>(CONTROL + C_PROGRAM) == 0) return;
+      if (load<i32>(CONTROL + C_PROGRAM) == 0) return ENOUGH;
       walk(thread);
     }
   }
+  return ticket;
 }

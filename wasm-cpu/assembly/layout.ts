@@ -17,6 +17,12 @@
 @inline export const C_THREADS: usize = 20;
 // @ts-ignore: decorator
 @inline export const C_SLEEPERS: usize = 24;
+/** Longest wait of a thread for the others, in milliseconds. */
+// @ts-ignore: decorator
+@inline export const C_PATIENCE: usize = 28;
+/** 1 once a thread has waited longer than that. */
+// @ts-ignore: decorator
+@inline export const C_LATE: usize = 32;
 // On cache lines of their own: every thread writes the count, every waiting thread reads the generation.
 // @ts-ignore: decorator
 @inline export const C_BARRIER_COUNT: usize = 128;

@@ -98,11 +98,15 @@ export interface Backend {
   readonly threads: number;
   /** In words: `WASM relaxed SIMD, 2 threads`, or the adapter's name. */
   readonly description: string;
+  /** What is less than was asked for and why, for a person. */
+  readonly note?: string | undefined;
   /** It can tell the times of single operations; a WebGPU adapter without timestamps cannot. */
   readonly timesOperations: boolean;
   /** Resolves when the backend can compute no more (device lost, out of memory), with the reason in words. */
   readonly lost: Promise<string>;
 
+  /** Makes room for tiles of so many bytes, where memory is better had at once. A hint: never fails. */
+  reserve?(bytes: number): void;
   /**
    * Copies and repacks. `layer`: whose it is, so that the backend may keep a layer together. Rejects with DeviceError
    * `memory` when it does not fit.

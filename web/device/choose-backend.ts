@@ -30,12 +30,20 @@ export function createChooser(make: Record<BackendKind, MakeBackend>): BackendCh
   function probe(kind: BackendKind): Promise<Probed> {
     let probing = probes.get(kind);
     if (!probing) {
-      probing = kind === 'wasm' ? probeBackend(make.wasm) : probeWebGpu();
+      probing = kind === 'wasm' ? probeWasm() : probeWebGpu();
       probes.set(kind, probing);
       // WASM fails only for passing reasons, such as kernels that could not be fetched.
       if (kind === 'wasm') probing.catch(() => probes.delete(kind));
     }
     return probing;
+  }
+
+  /** Threads that do not answer are lost once: the next backend does without them, and says so. */
+  function probeWasm(): Promise<Probed> {
+    return probeBackend(make.wasm).catch((error: unknown) => {
+      if (error instanceof DeviceError && error.code === 'lost') return probeBackend(make.wasm);
+      throw error;
+    });
   }
 
   async function probeWebGpu(): Promise<Probed> {
@@ -49,13 +57,15 @@ export function createChooser(make: Record<BackendKind, MakeBackend>): BackendCh
     measure: probe,
     async choose(wanted, hyper) {
       const wasm = await probe('wasm');
-      if (wanted === 'wasm') return { kind: 'wasm', measurement: wasm, notes: [] };
+      const told = wasm.note === undefined ? [] : [wasm.note];
+      if (wanted === 'wasm') return { kind: 'wasm', measurement: wasm, notes: told };
       let webgpu: Probed;
       try {
         webgpu = await probe('webgpu');
       } catch (error) {
         if (wanted === 'webgpu') throw explained(error);
-        return { kind: 'wasm', measurement: wasm, notes: [`WASM computes, since WebGPU cannot: ${messageOf(error)}`] };
+        const why = `WASM computes, since WebGPU cannot: ${messageOf(error)}`;
+        return { kind: 'wasm', measurement: wasm, notes: [why, ...told] };
       }
       if (wanted === 'webgpu') return { kind: 'webgpu', measurement: webgpu, notes: [] };
       const times = { wasm: tokenMs(wasm, hyper), webgpu: tokenMs(webgpu, hyper) };
@@ -65,6 +75,7 @@ export function createChooser(make: Record<BackendKind, MakeBackend>): BackendCh
         kind,
         measurement: faster,
         notes: [
+          ...(kind === 'wasm' ? told : []),
           `${named(faster)} computes, at an estimated ${rounded(times[faster.kind])} ms a token; ${named(slower)} would take ${rounded(times[slower.kind])} ms.`,
         ],
       };

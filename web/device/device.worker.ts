@@ -51,6 +51,7 @@ const worker: DeviceWorker = {
     const make = browserBackends({ threads, emulation: played });
     own = createOwnBackend({ wanted: backend, chooser: createChooser(make), make, note: (text) => notes.push(text) });
     const choice = await own.choose(TYPICAL as HyperParameters);
+    notes.push(...(choice.measurement.note === undefined ? [] : [choice.measurement.note]));
     const { kind, description, threads: used, gmacs, readbackMs } = choice.measurement;
     const limit = browserMemory(played).bytes;
     const memoryLimit = Math.round(Math.min(memory ?? limit, played.memoryBytes ?? Number.POSITIVE_INFINITY));

@@ -3,7 +3,7 @@ import type { HyperParameters } from '../model/types.ts';
 import { type Backend, type BackendChoice, type BackendOptions, DeviceError } from './backend.ts';
 import type { BackendChooser, BackendKind } from './choose-backend.ts';
 import { messageOf } from './errors.ts';
-import type { MakeBackend, Measurement } from './probe.ts';
+import { type MakeBackend, type Measurement, patiently } from './probe.ts';
 
 export interface OwnBackendOptions {
   wanted: BackendChoice;
@@ -38,6 +38,15 @@ export function createOwnBackend({ wanted, chooser, make, note }: OwnBackendOpti
     kind = next;
   }
 
+  /** Says what became less since the measurement, once. */
+  function tell(backend: Backend): Backend {
+    if (backend.note !== undefined && backend.note !== measurement?.note) note(backend.note);
+    if (measurement && kind === backend.kind && measurement.threads !== backend.threads) {
+      measurement = { ...measurement, threads: backend.threads, description: backend.description, note: backend.note };
+    }
+    return backend;
+  }
+
   return {
     get measurement() {
       return measurement;
@@ -52,12 +61,12 @@ export function createOwnBackend({ wanted, chooser, make, note }: OwnBackendOpti
     },
     async make(options) {
       try {
-        return await make[kind](options);
+        return tell(await patiently(make[kind])(options));
       } catch (error) {
         if (kind !== 'webgpu' || wanted === 'webgpu' || !(error instanceof DeviceError)) throw error;
         note(`WASM computes, since WebGPU could not be started: ${messageOf(error)}`);
         await use('wasm');
-        return make.wasm(options);
+        return tell(await patiently(make.wasm)(options));
       }
     },
     alternatives(failure) {

@@ -3,6 +3,7 @@
  * readback, and some GPUs answer wrong numbers without an error. A small model of two layers runs on both backends
  * through the Backend interface; WebGPU must agree with WASM, and both are timed.
  */
+import { freeTileData } from '../model/free.ts';
 import type { HyperParameters } from '../model/types.ts';
 import { type Backend, type BackendOptions, DeviceError, type Step, type StepOp, type TileData } from './backend.ts';
 
@@ -13,6 +14,8 @@ export interface Measurement {
   kind: Backend['kind'];
   description: string;
   threads: number;
+  /** What is less than was asked for and why, for a person. */
+  note?: string | undefined;
   /** Matrix-vector speed inside whole layers, in 1e9 multiply-accumulates a second. */
   gmacs: number;
   /** Time of a step that computes next to nothing: what every token pays on top. */
@@ -91,6 +94,7 @@ export async function probeBackend(make: MakeBackend): Promise<Probed> {
         kind: backend.kind,
         description: backend.description,
         threads: backend.threads,
+        note: backend.note,
         gmacs: tokenMacs(HYPER) / (computing * 1e6),
         readbackMs,
         answers,
@@ -182,9 +186,11 @@ async function time(backend: Backend, step: Step): Promise<number> {
 async function fill(backend: Backend): Promise<void> {
   const { dim, heads, kvHeads, headDim, ffn } = HYPER;
   const random = generator(0x5eed);
-  const place = async (role: Parameters<Backend['addTile']>[0], data: TileData) => [
-    { tile: await backend.addTile(role, data), row: 0, col: 0 },
-  ];
+  const place = async (role: Parameters<Backend['addTile']>[0], data: TileData) => {
+    const tile = await backend.addTile(role, data);
+    freeTileData(data);
+    return [{ tile, row: 0, col: 0 }];
+  };
   for (let layer = 0; layer < LAYERS; layer++) {
     backend.setLayer(layer, {
       qToKv: Array.from({ length: heads }, (_, head) => Math.floor((head * kvHeads) / heads)),
@@ -258,6 +264,19 @@ function patterned<T extends Uint8Array | Int8Array | Uint16Array | Float32Array
   for (let i = 0; i < drawn; i++) array[i] = draw();
   for (let at = drawn; at < array.length; at *= 2) array.copyWithin(at, 0, at);
   return array;
+}
+
+/**
+ * The same maker, which rejects with DeviceError `lost` when making takes longer than a driver may; what comes later is
+ * destroyed.
+ */
+export function patiently(make: MakeBackend): MakeBackend {
+  return (options) =>
+    withPatience(async (given) => {
+      const backend = await make(options);
+      if (given.up) backend.destroy();
+      return backend;
+    });
 }
 
 async function withPatience<T>(work: (given: { up: boolean }) => Promise<T>): Promise<T> {

@@ -1,5 +1,6 @@
 /** What the server says of its models, before anything of them is read. */
 import * as v from 'valibot';
+import { within } from '../device/within.ts';
 import { ModelError } from '../model/types.ts';
 
 const listSchema = v.array(
@@ -14,6 +15,9 @@ const listSchema = v.array(
 /** `tokenizer`: name of the file that goes with a `.m` file, where there is one. */
 export type ModelEntry = v.InferOutput<typeof listSchema>[number];
 
+/** Longest wait for the list, in milliseconds. */
+const PATIENCE_MS = 30_000;
+
 /** Where the server keeps its models; answers with their list. */
 export const modelsAddress = (): URL => new URL('/models/', globalThis.location.href);
 
@@ -26,7 +30,8 @@ export async function fetchModelList(signal?: AbortSignal): Promise<ModelEntry[]
     new ModelError('network', `The list of models could not be read: ${what}. Is the server running?`, { cause });
   let response: Response;
   try {
-    response = await fetch(modelsAddress(), { cache: 'no-store', ...(signal && { signal }) });
+    const asked = fetch(modelsAddress(), { cache: 'no-store', ...(signal && { signal }) });
+    response = await within(PATIENCE_MS, asked);
   } catch (cause) {
     signal?.throwIfAborted();
     throw trouble('the server does not answer', cause);

@@ -9,6 +9,7 @@
  */
 import { contentDigest } from './digest.ts';
 import { MODEL_MAGIC } from './distributed-llama/header.ts';
+import { freeBuffer } from './free.ts';
 import { sha256Hex } from './hash.ts';
 import { BLOCKS } from './quant.ts';
 import { partsOf } from './sources.ts';
@@ -190,7 +191,9 @@ async function readHeader(source: ByteSource, signal?: AbortSignal): Promise<Hea
   const claims: TensorClaim[] = [];
   for (let i = 0; i < tensorCount; i++) claims.push(await readTensor(cursor));
   const dataStart = Math.ceil(cursor.position() / alignment) * alignment;
-  return { metadata, tensors: placeTensors(claims, source, dataStart, alignment), hash: sha256Hex(cursor.consumed()) };
+  const hash = sha256Hex(cursor.consumed());
+  cursor.release();
+  return { metadata, tensors: placeTensors(claims, source, dataStart, alignment), hash };
 }
 
 async function checkMagic(cursor: Cursor): Promise<void> {
@@ -338,6 +341,8 @@ interface Cursor {
   position(): number;
   /** All bytes up to the position. */
   consumed(): Uint8Array;
+  /** Gives the memory of the header's bytes back; nothing can be read afterwards. */
+  release(): void;
   /** Up to `bytes` bytes from the position on, fewer where the file ends. */
   peek(bytes: number): Promise<Uint8Array>;
   skip(bytes: number): void;
@@ -378,6 +383,7 @@ function makeCursor(source: ByteSource, signal?: AbortSignal): Cursor {
     const grown = new Uint8Array(target);
     grown.set(buffer.subarray(0, filled));
     grown.set(more, filled);
+    freeBuffer(buffer);
     buffer = grown;
     view = new DataView(buffer.buffer);
     filled = target;
@@ -405,6 +411,7 @@ function makeCursor(source: ByteSource, signal?: AbortSignal): Cursor {
     source,
     position: () => at,
     consumed: () => buffer.subarray(0, at),
+    release: () => freeBuffer(buffer),
     async peek(bytes) {
       const most = Math.min(bytes, source.size - at);
       await ensure(most);

@@ -1,6 +1,7 @@
 /** What a person is told when the browser's storage fails. */
 import { expect, test } from 'vitest';
-import { explainStorage, StuckError } from '../../../web/device/store/database.ts';
+import { explainStorage } from '../../../web/device/store/database.ts';
+import { StuckError } from '../../../web/device/within.ts';
 
 const quota = new DOMException('', 'QuotaExceededError');
 

@@ -1,13 +1,13 @@
 /** A member's share from raw bytes to tiles in a backend; only what is not there yet. */
+import { freeTileData } from '../../model/free.ts';
 import { dequantize } from '../../model/quant.ts';
 import { repackPart } from '../../model/repack.ts';
 import type { Catalogue, MatrixRole } from '../../model/types.ts';
 import { count } from '../../plan/ranges.ts';
 import type { Range } from '../../plan/types.ts';
-import type { Backend, Tile, TileData } from '../backend.ts';
+import type { Backend, Tile } from '../backend.ts';
 import { giveWay } from '../pace.ts';
 import type { TensorPart } from '../part.ts';
-import { freeBuffer } from '../store/free.ts';
 import type { StreamingPartReader } from '../store/types.ts';
 import {
   assemble,
@@ -28,7 +28,7 @@ import type { WarmTiles } from './warm.ts';
 export interface ShareLoad {
   catalogue: Catalogue;
   reader: StreamingPartReader;
-  backend: Pick<Backend, 'addTile' | 'cutTile' | 'dropTile'>;
+  backend: Pick<Backend, 'addTile' | 'cutTile' | 'dropTile' | 'reserve'>;
   share: Share;
   signal?: AbortSignal | undefined;
   onProgress?: LoadProgress | undefined;
@@ -75,6 +75,7 @@ export async function loadMissing(load: ShareLoad & Held): Promise<LoadedChange>
       ...matrices.flatMap((matrix) => ordersOfMatrix(matrix, maxTileBytes)),
       ...vectors.filter(({ values }) => !values).map(orderOfVector),
     ].sort((a, b) => a.tensor.offset - b.tensor.offset || a.rows[0] - b.rows[0] || a.cols[0] - b.cols[0]);
+    load.backend.reserve?.(orders.reduce((sum, order) => sum + bytesOnDevice(order), 0));
     await carryOut(orders, load, made);
   } catch (error) {
     for (const tile of made) load.backend.dropTile(tile);
@@ -144,6 +145,12 @@ function orderOfVector(vector: FilledVector): Order {
   return { tensor, rows: [0, tensor.rows], cols: [0, tensor.cols], vector };
 }
 
+/** Of the tile that an order becomes; a vector goes to the device with its layer. */
+function bytesOnDevice(order: Order): number {
+  const { tensor, rows, cols } = order;
+  return 'vector' in order ? 0 : deviceBytes(tensor.type, (rows[1] - rows[0]) * (cols[1] - cols[0]));
+}
+
 /** Reads, repacks and hands over everything, in order. Adds the tiles made to `made`. */
 async function carryOut(
   orders: readonly Order[],
@@ -168,9 +175,4 @@ async function carryOut(
     await giveWay(performance.now() - began);
     signal?.throwIfAborted();
   }
-}
-
-/** A backend copies what it is given, so the repacked form can go at once. */
-function freeTileData(data: TileData): void {
-  for (const field of Object.values(data)) if (ArrayBuffer.isView(field)) freeBuffer(field);
 }

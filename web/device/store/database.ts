@@ -1,16 +1,11 @@
 /** One IndexedDB database behind idb-keyval's verbs: it reopens a closed connection, and never waits for ever. */
 import { createStore, type UseStore } from 'idb-keyval';
-import { deferred } from './deferred.ts';
+import { StuckError, within } from '../within.ts';
 
 const OBJECT_STORE = 'shards';
 
 /** Longest wait for one transaction before the storage counts as stuck, in milliseconds. */
 export const PATIENCE_MS = 15_000;
-
-/** The database gave no answer in time. */
-export class StuckError extends Error {
-  override readonly name = 'StuckError';
-}
 
 /** This page has no IndexedDB at all. */
 export class MissingError extends Error {
@@ -41,23 +36,6 @@ export function openDatabase(name: string, patienceMs = PATIENCE_MS): UseStore {
 /** A transaction that a closing connection ended has no error of its own, so idb-keyval then rejects with null. */
 function wasClosed(error: unknown): boolean {
   return error === null || ['InvalidStateError', 'AbortError', 'UnknownError'].includes(nameOf(error));
-}
-
-/** The wait is made of so many timers: a page that was frozen for an hour has only missed one of them. */
-const SLICES = 5;
-
-/** Rejects with StuckError when `work` takes longer than `ms` milliseconds of the page being awake. */
-export function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  const { promise, resolve, reject } = deferred<T>();
-  let left = SLICES;
-  let timer: ReturnType<typeof setTimeout>;
-  const wait = () => {
-    if (left-- === 0) reject(new StuckError(`No answer in ${ms / 1000} s.`));
-    else timer = setTimeout(wait, ms / SLICES);
-  };
-  wait();
-  work.then(resolve, reject);
-  return promise.finally(() => clearTimeout(timer));
 }
 
 export function isFull(error: unknown): boolean {

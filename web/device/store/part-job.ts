@@ -1,4 +1,6 @@
 /** How parts of one tensor are put together: held pieces are copied in, gaps are fetched, and each new piece is stored. */
+
+import { freeBuffer } from '../../model/free.ts';
 import type { ByteSource, TensorInfo } from '../../model/types.ts';
 import type { Range } from '../../plan/types.ts';
 import { tokensFlow } from '../pace.ts';
@@ -6,7 +8,6 @@ import type { TensorPart } from '../part.ts';
 import { cover, intersect } from './cover.ts';
 import { deferred } from './deferred.ts';
 import { type Fetcher, MAX_REQUEST_BYTES } from './fetcher.ts';
-import { freeBuffer } from './free.ts';
 import { columnBytes, cutAtGrid, type Grid, gridOf, PIECE_BYTES, unitsOf, widen } from './grid.ts';
 import { type BytesView, copyRectangle } from './rectangle.ts';
 import type { PieceName, ShardStore } from './store.ts';

@@ -1,10 +1,11 @@
 /** Parts of tensors from the shard store where they are held, and from the source where not; what is new is stored. */
+
+import { freeBuffer } from '../../model/free.ts';
 import type { ByteSource } from '../../model/types.ts';
 import { tokensFlow } from '../pace.ts';
 import type { TensorPart } from '../part.ts';
 import { deferred } from './deferred.ts';
 import { createFetcher } from './fetcher.ts';
-import { freeBuffer } from './free.ts';
 import { bytesOfPart, fillCanvas, groupParts } from './part-job.ts';
 import type { ShardStore } from './store.ts';
 import type { ByteProgress, StreamingPartReader } from './types.ts';

@@ -4,12 +4,14 @@
  * whatever goes wrong with it is told once in words, and the load goes on without it.
  */
 import { delMany, get, getMany, keys, promisifyRequest, set, setMany, type UseStore } from 'idb-keyval';
+import { freeBuffer } from '../../model/free.ts';
 import { hashHex } from '../../model/hash.ts';
 import type { Range } from '../../plan/types.ts';
 import { restAfter, tokensFlow, untilQuiet } from '../pace.ts';
+import { StuckError, within } from '../within.ts';
+import { createBallast } from './ballast.ts';
 import { insertRange, removeRange } from './cover.ts';
-import { explainStorage, isFull, openDatabase, StuckError, within } from './database.ts';
-import { freeBuffer } from './free.ts';
+import { explainStorage, isFull, openDatabase } from './database.ts';
 import type { Axis } from './grid.ts';
 
 const DATABASE = 'edgevisor-shards';
@@ -137,6 +139,7 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
   const unwritten = new Map<string, { name: PieceName; bytes: Uint8Array<ArrayBuffer> }>();
   let writing: Promise<void> | undefined;
   let waiting: (() => void)[] = [];
+  const ballast = createBallast();
 
   function indexKey(piece: Pick<PieceName, 'digest' | 'tensor' | 'axis'>): string {
     return `${piece.digest}/${piece.axis}/${piece.tensor}`;
@@ -214,6 +217,7 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
         freeBuffer(bytes);
       }
       const written = batch.reduce((sum, { name }) => sum + name.bytes, 0);
+      ballast(written);
       pendingBytes -= written;
       if (pendingBytes < PENDING_BYTES) wake();
       await restAfter(written, REST_MS_PER_MIB);
@@ -242,6 +246,7 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
       try {
         const found = await values(stored);
         read = here.map((bytes) => (bytes ? undefined : found.shift()));
+        ballast(stored.reduce((sum, { bytes }) => sum + bytes, 0));
       } catch (error) {
         giveUp(error);
         return names.map(() => undefined);

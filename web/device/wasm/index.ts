@@ -2,20 +2,16 @@
 import type { Backend, BackendOptions, KvSlice, LayerShare, PlacedTile, Step, Tile, TileData } from '../backend.ts';
 import { DeviceError } from '../backend.ts';
 import type { OperationTimer } from '../run-timed.ts';
-import { compileKernels, INITIAL_PAGES, instantiateKernels, MAXIMUM_PAGES, wasmFeatures } from './kernels.ts';
-import { createMemory, type WasmMemory } from './memory.ts';
+import { wasmFeatures } from './kernels.ts';
+import { createMemory } from './memory.ts';
 import { cutPacked, packedBytes, packTile } from './pack.ts';
 import { compileProgram, OP_FIELDS, type ResidentLayer, type Section, type WasmTile } from './program.ts';
 import { createScratch, MOST_HEADS_TOGETHER, type Scratch } from './scratch.ts';
+import { CONTROL, takeTeam } from './team.ts';
 
 /** Word offsets in the control block; see wasm-cpu/assembly/layout.ts. */
-const CONTROL = 1024 >> 2;
 const POSITION = CONTROL;
 const COUNT = CONTROL + 1;
-const TICKET = CONTROL + 2;
-const PROGRAM = CONTROL + 3;
-const OPS = CONTROL + 4;
-const THREADS = CONTROL + 5;
 /** Below lie the control block and the kernels' constants. */
 const FIRST_FREE = 8192;
 const TAKEN = OP_FIELDS - 1;
@@ -27,6 +23,8 @@ export interface WasmOptions extends BackendOptions {
   plain?: boolean;
   /** Compiled kernels, where they cannot be fetched. Must match `threads` and `plain`. */
   module?: WebAssembly.Module;
+  /** Longest wait for a helper thread, in milliseconds; for tests. */
+  patienceMs?: number;
 }
 
 /** A compiled program in memory. */
@@ -48,14 +46,13 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
   if (!features.simd) {
     throw new DeviceError('unsupported', 'This browser has no WebAssembly SIMD. Update it to compute here.');
   }
-  const threads = features.threads ? Math.max(1, options.threads) : 1;
   const relaxed = features.relaxed && !options.plain;
-  const module = options.module ?? (await compileKernels(relaxed, threads > 1));
-  const raw = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum: MAXIMUM_PAGES, shared: threads > 1 });
-  const kernels = instantiateKernels(module, raw);
-  const memory = createMemory(raw, FIRST_FREE);
-  const helpers = await startHelpers(module, raw, threads);
-  memory.i32()[THREADS] = threads;
+  const team = await takeTeam({
+    ...{ relaxed, module: options.module, patienceMs: options.patienceMs },
+    threads: features.threads ? Math.max(1, options.threads) : 1,
+  });
+  const { threads } = team;
+  const memory = createMemory(team.memory, FIRST_FREE, team.dirty);
 
   const layers = new Map<number, ResidentLayer>();
   const kv = new Map<string, KvHead>();
@@ -149,21 +146,13 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     }
   }
 
-  /** Runs `ops` records from an address on. */
-  function execute(at: number, ops: number): void {
-    const words = memory.i32();
-    words[PROGRAM] = at;
-    words[OPS] = ops;
-    kernels.run();
-  }
-
   /** The same records in the same order, with a look at the clock after every section. */
   function executeTimed({ at, ops, sections }: ResidentProgram, timer: OperationTimer): void {
     let before = performance.now();
     for (const [i, { first, operation, layer }] of sections.entries()) {
       const end = sections[i + 1]?.first ?? ops;
       if (end === first) continue;
-      execute(at + 4 * OP_FIELDS * first, end - first);
+      team.execute(at + 4 * OP_FIELDS * first, end - first);
       const now = performance.now();
       timer(operation, layer, now - before);
       before = now;
@@ -196,7 +185,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     words[COUNT] = count;
     try {
       if (step.timer) executeTimed(resident, step.timer);
-      else execute(at, opCount);
+      else team.execute(at, opCount);
     } catch (cause) {
       reportLost(`The WASM kernels stopped: ${(cause as Error).message}`);
       throw new DeviceError('lost', `The WASM kernels stopped: ${(cause as Error).message}`, { cause });
@@ -279,8 +268,10 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     kind: 'wasm',
     threads,
     description: `WASM ${relaxed ? 'relaxed ' : ''}SIMD, ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
+    note: team.note,
     lost,
     timesOperations: true,
+    reserve: (bytes) => memory.reserve(bytes),
     async addTile(_role, data: TileData): Promise<Tile> {
       if (data.cols % 32 !== 0) throw new Error(`a tile has whole blocks of 32 columns, not ${data.cols}`);
       const bytes = packedBytes(data);
@@ -333,7 +324,8 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     },
     memory: () => ({ weights: weightBytes, kv: kvBytes, scratch: memory.used() - weightBytes - kvBytes }),
     destroy() {
-      stopHelpers(memory, helpers);
+      memory.close();
+      team.end(memory.touched());
     },
   };
 }
@@ -352,32 +344,4 @@ function headRuns(qToKv: readonly number[]): [first: number, heads: number, kvHe
 /** K and V of one head over the whole context: 16-bit values and a scale a position. */
 export function kvHeadBytes(context: number, headDim: number): number {
   return 2 * context * (2 * headDim + 4);
-}
-
-async function startHelpers(
-  module: WebAssembly.Module,
-  memory: WebAssembly.Memory,
-  threads: number,
-): Promise<Worker[]> {
-  const start = (thread: number) =>
-    new Promise<Worker>((resolve, reject) => {
-      const worker = new Worker(new URL('./thread.worker.ts', import.meta.url), { type: 'module' });
-      worker.onmessage = () => resolve(worker);
-      worker.onerror = (event) => {
-        reject(
-          new DeviceError('unsupported', `A helper thread did not start: ${event.message || 'the worker failed'}.`),
-        );
-      };
-      worker.postMessage({ module, memory, thread });
-    });
-  return Promise.all(Array.from({ length: threads - 1 }, (_, i) => start(i + 1)));
-}
-
-function stopHelpers(memory: WasmMemory, helpers: Worker[]): void {
-  if (helpers.length === 0) return;
-  const words = memory.i32();
-  words[PROGRAM] = 0;
-  Atomics.add(words, TICKET, 1);
-  Atomics.notify(words, TICKET);
-  for (const worker of helpers) worker.terminate();
 }

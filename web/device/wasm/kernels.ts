@@ -1,4 +1,5 @@
 /** The compiled kernels: which variant this engine can run, and their instantiation. */
+import { StuckError, within } from '../within.ts';
 
 /** (module (func (param v128 v128) (result v128) local.get 0 local.get 1 i16x8.relaxed_dot_i8x16_i7x16_s)) */
 const RELAXED_PROBE = new Uint8Array([
@@ -28,8 +29,11 @@ export function wasmFeatures(): WasmFeatures {
 export interface KernelExports {
   /** Runs the program named by the control block, as thread 0. */
   run(): void;
-  /** A helper thread's life; returns when the control block names program 0. */
-  serve(thread: number): void;
+  /**
+   * Part of a helper thread's life: walks every program that comes after the ticket `last`. Returns the ticket of the last
+   * one when none has come for `idleMs`, and -1 when the control block names program 0.
+   */
+  serve(thread: number, last: number, idleMs: number): number;
 }
 
 export const MAXIMUM_PAGES = 65536;
@@ -42,13 +46,26 @@ const URLS = {
   'relaxed-threads': new URL('../../../wasm-cpu/build/relaxed-threads.wasm', import.meta.url),
 };
 
-/** Fetches and compiles one variant. Rejects when the file is missing or the engine refuses it. */
+/** Longest wait for the kernels, a few kilobytes, in milliseconds. */
+const PATIENCE_MS = 30_000;
+
+/** Fetches and compiles one variant. Rejects when the file is missing or does not come, or the engine refuses it. */
 export async function compileKernels(relaxed: boolean, threads: boolean): Promise<WebAssembly.Module> {
   const url = URLS[`${relaxed ? 'relaxed' : 'plain'}${threads ? '-threads' : ''}`];
+  return WebAssembly.compile(await within(PATIENCE_MS, fetchKernels(url)).catch(explained));
+}
+
+async function fetchKernels(url: URL): Promise<ArrayBuffer> {
   const response = await fetch(url);
-  if (!response.ok)
-    throw new Error(`The WASM kernels are missing on the server (${response.status} for ${url.pathname}).`);
-  return WebAssembly.compile(await response.arrayBuffer());
+  if (response.ok) return response.arrayBuffer();
+  throw new Error(`The WASM kernels are missing on the server (${response.status} for ${url.pathname}).`);
+}
+
+function explained(error: unknown): never {
+  if (!(error instanceof StuckError)) throw error;
+  throw new Error('The server did not send the WASM kernels in time: check the connection, and load again.', {
+    cause: error,
+  });
 }
 
 export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelExports {

@@ -16,6 +16,8 @@ export interface WasmMemory {
   readonly memory: WebAssembly.Memory;
   /** Address of `bytes` zeroed bytes. Throws DeviceError `memory` when the memory cannot grow. */
   allocate(bytes: number): number;
+  /** Grows once for `bytes` that will be allocated, where growing step by step may copy each time. Where it cannot, allocating will tell. */
+  reserve(bytes: number): void;
   free(at: number): void;
   u8(): Uint8Array;
   u32(): Uint32Array;
@@ -24,18 +26,28 @@ export interface WasmMemory {
   i16(): Int16Array;
   /** Bytes handed out. */
   used(): number;
+  /** End of what was ever handed out: beyond lie zeros, which take no memory of the device yet. */
+  touched(): number;
+  /** From here on every call but `used` and `touched` throws DeviceError `lost`: the memory belongs to somebody else. */
+  close(): void;
 }
 
-/** @param base first address that may be handed out; below lie the kernels' own data and the control block. */
-export function createMemory(memory: WebAssembly.Memory, base: number): WasmMemory {
+/**
+ * @param base first address that may be handed out; below lie the kernels' own data and the control block
+ * @param dirty end of what somebody else has written; beyond lie zeros
+ */
+export function createMemory(memory: WebAssembly.Memory, base: number, dirty = 0): WasmMemory {
   let end = Math.ceil(base / ALIGN) * ALIGN;
   const free: Block[] = [];
   const sizes = new Map<number, number>();
   let used = 0;
+  let touched = dirty;
+  let closed = false;
   let buffer: ArrayBufferLike | undefined;
   let views: { u8: Uint8Array; u32: Uint32Array; i32: Int32Array; f32: Float32Array; i16: Int16Array } | undefined;
 
   function current() {
+    if (closed) throw new DeviceError('lost', 'This device has ended.');
     // Growing detaches the buffer of an unshared memory and leaves a shared one too short: make the views again.
     if (!views || buffer !== memory.buffer) {
       buffer = memory.buffer;
@@ -92,6 +104,7 @@ export function createMemory(memory: WebAssembly.Memory, base: number): WasmMemo
   return {
     memory,
     allocate(wanted) {
+      current();
       const bytes = Math.max(ALIGN, Math.ceil(wanted / ALIGN) * ALIGN);
       const index = free.findIndex((block) => block.bytes >= bytes);
       let at: number;
@@ -108,8 +121,18 @@ export function createMemory(memory: WebAssembly.Memory, base: number): WasmMemo
       }
       sizes.set(at, bytes);
       used += bytes;
-      current().u8.fill(0, at, at + bytes);
+      // What nobody has touched is zero, and writing zeros to it would make the system find memory for it.
+      if (at < touched) current().u8.fill(0, at, Math.min(at + bytes, touched));
+      touched = Math.max(touched, at + bytes);
       return at;
+    },
+    reserve(bytes) {
+      current();
+      try {
+        ensure(end + bytes);
+      } catch (error) {
+        if (!(error instanceof DeviceError)) throw error;
+      }
     },
     free(at) {
       const bytes = sizes.get(at);
@@ -124,5 +147,10 @@ export function createMemory(memory: WebAssembly.Memory, base: number): WasmMemo
     f32: () => current().f32,
     i16: () => current().i16,
     used: () => used,
+    touched: () => touched,
+    close() {
+      closed = true;
+      views = undefined;
+    },
   };
 }
