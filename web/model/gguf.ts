@@ -10,6 +10,7 @@
 import { contentDigest } from './digest.ts';
 import { MODEL_MAGIC } from './distributed-llama/header.ts';
 import { freeBuffer } from './free.ts';
+import { LazyMetadata, type PackedTexts, textOf } from './gguf-metadata.ts';
 import { sha256Hex } from './hash.ts';
 import { BLOCKS } from './quant.ts';
 import { partsOf } from './sources.ts';
@@ -174,11 +175,13 @@ async function readHeader(source: ByteSource, signal?: AbortSignal): Promise<Hea
   const tensorCount = await cursor.count('tensors', MAX_TENSORS, 8 + 4 + 8 + 4 + 8);
   const entries = await cursor.count('metadata entries', MAX_ENTRIES, 8 + 4 + 1);
 
-  const metadata = new Map<string, MetadataValue>();
+  const metadata = new LazyMetadata();
   for (let i = 0; i < entries; i++) {
     const key = await cursor.string('metadata key', MAX_KEY);
     if (metadata.has(key)) throw new ModelError('corrupt', `Metadata ${show(key)} occurs twice in ${source.name}.`);
-    metadata.set(key, await readValue(cursor, await cursor.u32(), key));
+    const value = await readValue(cursor, await cursor.u32(), key);
+    if (isPacked(value)) metadata.setPacked(key, value);
+    else metadata.set(key, value);
   }
   const alignment = metadata.get('general.alignment') ?? DEFAULT_ALIGNMENT;
   if (typeof alignment !== 'number' || alignment < 8 || alignment > 1 << 20 || (alignment & (alignment - 1)) !== 0) {
@@ -227,30 +230,34 @@ async function checkMagic(cursor: Cursor): Promise<void> {
   );
 }
 
-async function readValue(cursor: Cursor, type: number, key: string, nested = false): Promise<MetadataValue> {
+async function readValue(cursor: Cursor, type: number, key: string): Promise<MetadataValue | PackedTexts> {
   if (type === STRING) return cursor.string(`metadata ${show(key)}`, MAX_STRING);
   const scalar = SCALARS[type];
   if (scalar) return cursor.scalar(scalar);
-  // Nothing in use nests deeper than an array of arrays.
-  if (type !== ARRAY || nested) {
-    throw new ModelError('corrupt', `Metadata ${show(key)} of ${cursor.source.name} has the unknown type ${type}.`);
-  }
+  if (type === ARRAY) return readArray(cursor, key);
+  throw new ModelError('corrupt', `Metadata ${show(key)} of ${cursor.source.name} has the unknown type ${type}.`);
+}
+
+const isPacked = (value: MetadataValue | PackedTexts): value is PackedTexts =>
+  typeof value === 'object' && 'bytes' in value;
+
+async function readArray(cursor: Cursor, key: string): Promise<MetadataValue[] | PackedTexts> {
   const element = await cursor.u32();
   const smallest = element === STRING ? 8 : element === ARRAY ? 12 : (SCALARS[element]?.bytes ?? 1);
   const count = await cursor.count(`elements in metadata ${show(key)}`, MAX_ARRAY, smallest);
-  const values: MetadataValue[] = [];
   if (element === STRING) {
+    const start = cursor.position();
     for (let i = 0; i < count; i++) {
       // Half a million strings a vocabulary: an await for each of them would take longer than reading them.
-      const value = cursor.stringNow(MAX_STRING);
-      values.push(value === undefined ? await cursor.string(`metadata ${show(key)}`, MAX_STRING) : value);
+      if (!cursor.skipStringNow(MAX_STRING)) await cursor.skipString(`metadata ${show(key)}`, MAX_STRING);
     }
-    return values;
+    return { bytes: cursor.copySince(start), count };
   }
   const each = SCALARS[element];
   if (each) return cursor.scalars(each, count);
-  for (let i = 0; i < count; i++) values.push(await readValue(cursor, element, key, true));
-  return values;
+  // Nothing in use has arrays in arrays.
+  if (count === 0) return [];
+  throw new ModelError('corrupt', `Metadata ${show(key)} of ${cursor.source.name} has the unknown type ${element}.`);
 }
 
 /** A tensor as the header claims it, not yet checked against the file. */
@@ -354,14 +361,16 @@ interface Cursor {
   scalar(type: Scalar): Promise<MetadataValue>;
   scalars(type: Scalar, count: number): Promise<MetadataValue[]>;
   string(what: string, longest: number): Promise<string>;
-  /** As `string` where its bytes are already there and the length is plausible, else undefined and nothing is consumed. */
-  stringNow(longest: number): string | undefined;
+  /** Reads past a string. */
+  skipString(what: string, longest: number): Promise<void>;
+  /** As `skipString` where its bytes are already there and the length is plausible, else false and nothing is consumed. */
+  skipStringNow(longest: number): boolean;
+  /** A copy of all bytes from a position up to this one. */
+  copySince(start: number): Uint8Array;
 }
 
 function makeCursor(source: ByteSource, signal?: AbortSignal): Cursor {
   const limit = Math.min(source.size, MAX_HEADER);
-  // A byte order mark may be a token of its own.
-  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   let buffer = new Uint8Array(0);
   let view = new DataView(buffer.buffer);
   let filled = 0;
@@ -391,20 +400,8 @@ function makeCursor(source: ByteSource, signal?: AbortSignal): Cursor {
   const ensure = (bytes: number): Promise<void> | undefined => (at + bytes > filled ? fill(bytes) : undefined);
 
   function text(length: number): string {
-    // Most tokens are a few ASCII letters, for which a decoder's call costs more than it does.
-    const end = at + length;
-    let ascii = '';
-    if (length <= 16) {
-      let i = at;
-      for (; i < end && buffer[i]! < 128; i++) ascii += String.fromCharCode(buffer[i]!);
-      if (i === end) {
-        at = end;
-        return ascii;
-      }
-    }
-    const value = decoder.decode(buffer.subarray(at, end));
-    at = end;
-    return value;
+    at += length;
+    return textOf(buffer, at - length, at);
   }
 
   const cursor: Cursor = {
@@ -468,13 +465,19 @@ function makeCursor(source: ByteSource, signal?: AbortSignal): Cursor {
       await ensure(length);
       return text(length);
     },
-    stringNow(longest) {
-      if (at + 8 > filled || view.getUint32(at + 4, true) !== 0) return undefined;
-      const length = view.getUint32(at, true);
-      if (length > longest || at + 8 + length > filled) return undefined;
-      at += 8;
-      return text(length);
+    async skipString(what, longest) {
+      const length = await cursor.count(`bytes in a ${what}`, longest, 1);
+      await ensure(length);
+      at += length;
     },
+    skipStringNow(longest) {
+      if (at + 8 > filled || view.getUint32(at + 4, true) !== 0) return false;
+      const length = view.getUint32(at, true);
+      if (length > longest || at + 8 + length > filled) return false;
+      at += 8 + length;
+      return true;
+    },
+    copySince: (start) => buffer.slice(start, at),
   };
   return cursor;
 }

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { readModelFile } from '../../../web/model/gguf.ts';
 import { bytesSource, fileSource, joinSources } from '../../../web/model/sources.ts';
-import { type ByteSource, ModelError } from '../../../web/model/types.ts';
+import { type ByteSource, type Metadata, ModelError } from '../../../web/model/types.ts';
 import { failure } from './failure.ts';
 import { fixture } from './golden.ts';
 import { headerEdits, patched } from './hostile-gguf.ts';
@@ -242,6 +242,41 @@ describe('readModelFile', () => {
       }),
       { numRuns: 300 },
     );
+  });
+
+  it('makes long lists of texts when they are first asked for, once, and for whoever goes through all', async () => {
+    const texts = ['a', 'Ġthe', '', '\u{1F600}', '\uFEFFmark', 'x'.repeat(40)];
+    const bytes = writeGguf({
+      metadata: { 'a.b': u32(7), tokens: { type: 'array', of: 'string', values: texts } },
+    });
+    const decode = vi.spyOn(TextDecoder.prototype, 'decode');
+    const { metadata } = await readModelFile(bytesSource(bytes));
+    expect(decode).not.toHaveBeenCalled();
+    expect([...metadata.keys()]).toEqual(['a.b', 'tokens']);
+    expect(metadata.get('a.b')).toBe(7);
+    expect(decode).not.toHaveBeenCalled();
+    expect(metadata.get('tokens')).toEqual(texts);
+    expect(metadata.get('tokens')).toBe(metadata.get('tokens'));
+
+    const all = [
+      ['a.b', 7],
+      ['tokens', texts],
+    ];
+    for (const walk of [
+      (map: Metadata) => [...map],
+      (map: Metadata) => [...map.entries()],
+      (map: Metadata) => [...map.keys()].map((key, i) => [key, [...map.values()][i]]),
+      (map: Metadata) => {
+        const seen: unknown[] = [];
+        map.forEach((value, key) => {
+          seen.push([key, value]);
+        });
+        return seen;
+      },
+    ]) {
+      expect(walk((await readModelFile(bytesSource(bytes))).metadata)).toEqual(all);
+    }
+    decode.mockRestore();
   });
 
   it('reads no more than its bound of a huge file with a hostile header', async () => {
