@@ -14,6 +14,8 @@ const POSITION = CONTROL;
 const COUNT = CONTROL + 1;
 /** Below lie the control block and the kernels' constants. */
 const FIRST_FREE = 8192;
+/** Attention reads the scales of four positions at a time, and so up to three behind the last. */
+const KV_SLACK = 12;
 const TAKEN = OP_FIELDS - 1;
 
 export interface WasmOptions extends BackendOptions {
@@ -218,7 +220,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     if (known) return known;
     const values = 2 * context * hyper.headDim;
     const bytes = kvHeadBytes(context, hyper.headDim);
-    const at = memory.allocate(bytes);
+    const at = memory.allocate(bytes + KV_SLACK);
     kvBytes += bytes;
     const made: KvHead = { at, record: [at, at + values, at + 2 * values, at + 2 * values + 4 * context] };
     kv.set(key, made);
