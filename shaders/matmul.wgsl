@@ -6,7 +6,7 @@
 //#include table
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 //#include kind
-//#include tile_product
+//#include matrix_product
 //#include store_rows
 
 @compute @workgroup_size(LANES, TEAMS)
@@ -17,7 +17,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   let work = table[1u + 2u * workgroup.x];
   let rows = table[2u + 2u * workgroup.x];
-  let sums = tile_product(work.x, work.y, work.z + local.x, 0u, token);
+  let sums = matrix_product(work.x, work.y, work.z + local.x, token);
 //#repeat t TOKENS
   if token + $tu < step.count {
 //#repeat g GROUPS

@@ -175,14 +175,8 @@ function baseDefines({ hyper, context, maxBatch, actStride }: Sizes, tuning: Tun
 function productDefines(operation: Operation, { processor, bundle, vector, matrix }: Tuning): Defines {
   const { groups, tokens, slices, teams } =
     operation === 'matmul' ? { ...matrix, slices: 1 } : { ...vector, tokens: 1, teams: 1 };
-  // Unrolling the parts of a block saves a loop; with several tokens there is enough to do in it, and far more to compile.
-  const looped = operation === 'matmul';
   return {
-    ...{
-      LOOPED: looped,
-      PARTS: looped ? 1 : 4,
-      PROCESSOR: processor && (operation === 'matvec' || operation === 'gated'),
-    },
+    ...{ PARTS: 4, PROCESSOR: processor && (operation === 'matvec' || operation === 'gated') },
     ...{ BUNDLE: bundle, GROUPS: groups, LANES: bundle / groups, ROWS: GROUP },
     ...{ SLICED: slices > 1, SLICES: slices, TEAMS: teams, TOKENS: tokens },
   };

@@ -11,6 +11,7 @@ import candidates from '../../../shaders/candidates.wgsl?raw';
 import embed from '../../../shaders/embed.wgsl?raw';
 import gated from '../../../shaders/gated.wgsl?raw';
 import matmul from '../../../shaders/matmul.wgsl?raw';
+import matrixProduct from '../../../shaders/matrix_product.wgsl?raw';
 import matvec from '../../../shaders/matvec.wgsl?raw';
 import merge from '../../../shaders/merge.wgsl?raw';
 import norm from '../../../shaders/norm.wgsl?raw';
@@ -22,7 +23,6 @@ import storeRows from '../../../shaders/store_rows.wgsl?raw';
 import summarize from '../../../shaders/summarize.wgsl?raw';
 import swiglu from '../../../shaders/swiglu.wgsl?raw';
 import table from '../../../shaders/table.wgsl?raw';
-import tileProduct from '../../../shaders/tile_product.wgsl?raw';
 import vectorProduct from '../../../shaders/vector_product.wgsl?raw';
 import weights from '../../../shaders/weights.wgsl?raw';
 import weightsFloat from '../../../shaders/weights_float.wgsl?raw';
@@ -36,11 +36,11 @@ export type Operation = keyof typeof OPERATIONS;
 const SNIPPETS: Record<string, string> = {
   activations,
   candidates,
+  matrix_product: matrixProduct,
   silu,
   step,
   store_rows: storeRows,
   table,
-  tile_product: tileProduct,
   vector_product: vectorProduct,
   weights,
 };

@@ -27,7 +27,7 @@ const SWIFTSHADER: Tuning = {
   ...PROCESSOR,
   bundle: 24,
   vector: { groups: 6, slices: 1 },
-  matrix: { groups: 3, tokens: 8, teams: 1 },
+  matrix: { groups: 6, tokens: 4, teams: 1 },
   rowThreads: 4,
   headThreads: 8,
 };
