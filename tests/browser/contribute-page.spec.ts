@@ -11,7 +11,7 @@ const LENDING: Partial<ContributeStatus> = {
   ...{
     memoryLimit: 1e9,
     memoryUsed: 47e6,
-    memoryWarm: 0,
+    memoryWarm: 8e6,
     model: 'SmolLM2',
     layers: [14, 30],
     heads: 3,
@@ -141,7 +141,7 @@ lend('shows what this device does, and follows it', async ({ lender }) => {
     await expect(facts).toContainText(fact);
   }
   await expect(page.getByText('1,204 tokens helped with')).toBeVisible();
-  await expect(page.getByText('47.0 MB in use')).toBeVisible();
+  await expect(page.getByText('47.0 MB in use, 8.00 MB of it in case a share comes back')).toBeVisible();
   await lender.become({ link: 'relay', rttMs: 80, awake: false, tokens: 1205, problem: 'The cache is closed here.' });
   await expect(facts).toContainText('relayed by the server, 80 ms: slow');
   await expect(facts).toContainText('keep this page in front');

@@ -208,6 +208,8 @@ mesh.describe('devices', () => {
     }
     await expect(mesh.device('Laptop')).toContainText('direct, 3.2 ms');
     await expect(mesh.device('Laptop').getByRole('progressbar', { name: 'Memory of Laptop' })).toBeVisible();
+    await expect(mesh.device('Laptop')).toContainText(/Memory .+, 12.0 MB of it kept in case it comes back/);
+    await expect(mesh.device('Desk')).not.toContainText('kept in case');
     await mesh.page.evaluate(() => window.fakeMesh.device(2, { state: 'loading', loaded: 12e6, total: 40e6 }));
     await expect(phone).toContainText('Loading its share: 12.0 MB of 40.0 MB · 30 %');
     await expect(phone.getByRole('progressbar', { name: 'Loading the share of Anna’s phone' })).toBeVisible();

@@ -88,7 +88,10 @@ const HOST: DeviceStatus = {
 };
 
 const OTHERS: Partial<DeviceStatus>[] = [
-  { name: 'Laptop', browser: 'Chrome 140', backend: 'webgpu', threads: 8, gmacs: 13.4, rttMs: 3.2, tokens: 402 },
+  {
+    ...{ name: 'Laptop', browser: 'Chrome 140', backend: 'webgpu', threads: 8, gmacs: 13.4, rttMs: 3.2, tokens: 402 },
+    memoryWarm: 12e6,
+  },
   { name: 'Anna’s phone', browser: 'Firefox 141', backend: 'wasm', threads: 4, gmacs: 13.9, rttMs: 18, link: 'relay' },
 ];
 
@@ -136,7 +139,8 @@ export function installHandle(): EdgeVisor {
     const bytes = new Map(planBytes(next, SHAPE, SIZES).map((one) => [one.device, one]));
     devices = devices.map((device) => {
       const { weightBytes = 0, kvBytes = 0 } = bytes.get(device.index) ?? {};
-      return { ...device, weightBytes, kvBytes, memoryUsed: weightBytes + kvBytes };
+      const { memoryWarm } = device;
+      return { ...device, weightBytes, kvBytes, memoryUsed: weightBytes + kvBytes + memoryWarm };
     });
     emit('plan', next);
   };
