@@ -5,7 +5,7 @@ import type { CheckedDevice } from './gpu.ts';
 import { type Format, GROUP } from './layout.ts';
 import { type Defines, type Operation, shaderSource } from './shaders.ts';
 
-/** Choices that depend on the device, not on the model. The first three are explained in matvec.wgsl and matmul.wgsl. */
+/** Choices that depend on the device, not on the model. Bundles, groups and slices are explained in matvec.wgsl and matmul.wgsl. */
 export interface Tuning {
   /** Products of one token are written for a compiler with few registers that keeps no constants in them. */
   processor: boolean;
