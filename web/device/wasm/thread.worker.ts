@@ -6,7 +6,7 @@ import { instantiateKernels } from './kernels.ts';
  * Without work for so long, in milliseconds, a helper returns to its event loop for a moment. A browser that closes the page
  * asks there first, and keeps the memory of one that does not hear for two seconds, beside that of the page that comes next.
  */
-const IDLE_MS = 250;
+const IDLE_MS = 100;
 /** What `serve` returns in place of a ticket when the helper is to end. */
 const ENOUGH = -1;
 
