@@ -13,7 +13,7 @@ import { type BytesView, copyRectangle } from './rectangle.ts';
 import type { PieceName, ShardStore } from './store.ts';
 
 /** Stored bytes that are asked for in one transaction. */
-const READ_BYTES = 8 << 20;
+const READ_BYTES = 4 << 20;
 /** The same while tokens flow. */
 const READ_BESIDE_TOKENS_BYTES = 512 << 10;
 
