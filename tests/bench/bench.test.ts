@@ -141,7 +141,14 @@ describe('report of `migrate`', () => {
     runs: [
       {
         ...{ ratios: '1:1:1', tabs: 3, tokens: 5, sameText: true },
-        ...{ stillGapsMs: [10, 10, 10, 20], movedGapsMs: [20, 10, 10, 60] },
+        ...{ stillGapsMs: [10, 10, 10, 20], movedGapsMs: [20, 12, 10, 60] },
+        // The second plan takes 12 ms a token, in which the last one, with no quiet token of its own, is counted too.
+        marks: [
+          { plan: 0, disturbed: true },
+          { plan: 1, disturbed: false },
+          { plan: 1, disturbed: true },
+          { plan: 2, disturbed: true },
+        ],
         moves: [
           { ...move, weightBytes: 1e6, prepareMs: 100, copyMs: 1, longestGapMs: 20 },
           { ...move, weightBytes: 3e6, prepareMs: 300, copyMs: 2, longestGapMs: 60 },
@@ -161,7 +168,9 @@ describe('report of `migrate`', () => {
     expect(cell('text equal')).toBe('yes');
     expect(cell('its longest')).toBe('2.00');
     expect(cell('longest gap around a move')).toBe('4.00 (6.00)');
-    expect(cell('tokens/s')).toBe('0.50');
+    expect(cell('tokens/s ÷ unmoved run')).toBe('0.49');
+    // 10 ms before the first move, then 12 three times.
+    expect(cell('tokens/s ÷ the same plans')).toBe('0.45');
     expect(cell('prepare')).toBe('200 (300)');
     expect(cell('weights')).toBe('2000 (3000)');
   });

@@ -4,6 +4,12 @@ import { describeMachine, type Machine } from './machine.ts';
 import { summarize } from './statistics.ts';
 import { table } from './table.ts';
 
+/** Of a gap between two tokens: how many moves had been made, and whether one was under way. */
+export interface GapMark {
+  plan: number;
+  disturbed: boolean;
+}
+
 /** One answer without moves and the same with moves, under the plan of `ratios` to begin with. */
 export interface MigrateRun {
   ratios: string;
@@ -14,6 +20,8 @@ export interface MigrateRun {
   /** Of every token but the first. */
   stillGapsMs: number[];
   movedGapsMs: number[];
+  /** Of each of those. */
+  marks: GapMark[];
   moves: MoveReport[];
 }
 
@@ -39,7 +47,25 @@ export function renderMigrate({ runs, ...result }: MigrateResult): string {
   ].join('\n\n');
 }
 
-function columnOf({ tokens, sameText, stillGapsMs, movedGapsMs, moves }: MigrateRun): [name: string, value: string][] {
+/**
+ * Time that the answer would have taken under the same plans had nothing been under way: for each token the median of
+ * its plan's undisturbed ones, or of the plan before where all of them were disturbed.
+ */
+function undisturbedMs({ movedGapsMs, marks, stillGapsMs }: MigrateRun): number {
+  let median = summarize(stillGapsMs).median;
+  let plan = 0;
+  return marks.reduce((sum, mark, i) => {
+    if (i === 0 || mark.plan !== plan) {
+      plan = mark.plan;
+      const quiet = movedGapsMs.filter((_, j) => marks[j]?.plan === plan && !marks[j].disturbed);
+      if (quiet.length > 0) median = summarize(quiet).median;
+    }
+    return sum + median;
+  }, 0);
+}
+
+function columnOf(run: MigrateRun): [name: string, value: string][] {
+  const { tokens, sameText, stillGapsMs, movedGapsMs, moves } = run;
   const token = summarize(stillGapsMs).median;
   const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
   const of = (pick: (report: MoveReport) => number, digits = 0) => {
@@ -53,6 +79,7 @@ function columnOf({ tokens, sameText, stillGapsMs, movedGapsMs, moves }: Migrate
     ['its longest ÷ its median', (summarize(stillGapsMs).high / token).toFixed(2)],
     ['longest gap around a move ÷ median token: median (highest)', of(({ longestGapMs }) => longestGapMs / token, 2)],
     ['tokens/s ÷ unmoved run', (sum(stillGapsMs) / sum(movedGapsMs)).toFixed(2)],
+    ['tokens/s ÷ the same plans undisturbed', (undisturbedMs(run) / sum(movedGapsMs)).toFixed(2)],
     ['prepare, ms: median (highest)', of(({ prepareMs }) => prepareMs)],
     ['copy, ms', of(({ copyMs }) => copyMs)],
     ['commit, ms, with the wait for a token to end', of(({ commitMs }) => commitMs)],

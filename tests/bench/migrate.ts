@@ -11,7 +11,7 @@ import { DEFAULT_MODEL } from '../browser/support/models.ts';
 import { BenchError } from './bench-error.ts';
 import { loadAverage, machine } from './machine.ts';
 import { withMeshBrowser } from './mesh-browser.ts';
-import { type MigrateResult, type MigrateRun, renderMigrate } from './migrate-report.ts';
+import { type GapMark, type MigrateResult, type MigrateRun, renderMigrate } from './migrate-report.ts';
 import { record, writeResults } from './results.ts';
 
 const USAGE = `Usage: npm run bench -- migrate [options]
@@ -84,9 +84,9 @@ async function measure(browser: Browser, url: string, ratios: string, options: O
     await mesh.host.evaluate((wanted) => window.edgevisor.load(wanted), { model: DEFAULT_MODEL, ratios });
     await answer(mesh.host, WARM_UP_TOKENS);
     const still = await answer(mesh.host, tokens);
-    const { moved, moves } = await answerWithMoves(mesh.host, options);
+    const { moved, moves, marks } = await answerWithMoves(mesh.host, options);
     return {
-      ...{ ratios, tabs, tokens, moves },
+      ...{ ratios, tabs, tokens, moves, marks },
       sameText: moved.ids.join() === still.ids.join(),
       stillGapsMs: still.timings.gapsMs,
       movedGapsMs: moved.timings.gapsMs,
@@ -112,7 +112,7 @@ type Answer = Awaited<ReturnType<typeof answer>>;
 async function answerWithMoves(
   host: Page,
   { moves: wanted, tokens, seed }: Options,
-): Promise<{ moved: Answer; moves: MoveReport[] }> {
+): Promise<{ moved: Answer; moves: MoveReport[]; marks: GapMark[] }> {
   // What tsx compiles names its functions through a helper, which the page lacks.
   await host.evaluate(`window.__name = (named) => named; window.randomMove = ${randomMove}`);
   return host.evaluate(
@@ -125,11 +125,14 @@ async function answerWithMoves(
         return state % below;
       };
       const ids: number[] = [];
+      const marks: GapMark[] = [];
       let token = 0;
       let under = false;
+      let disturbed = false;
       let failure: unknown;
       const moveNext = async () => {
         under = true;
+        disturbed = true;
         const { plan } = await window.edgevisor.status();
         for (let move: Migration | undefined; plan && !move; ) {
           move = randomMove(plan, random);
@@ -138,6 +141,8 @@ async function answerWithMoves(
         under = false;
       };
       const stop = window.edgevisor.on('token', () => {
+        if (token > 0) marks.push({ plan: ids.length, disturbed });
+        disturbed = under;
         token++;
         if (!under && ids.length < wanted && token >= every * (ids.length + 0.5))
           moveNext().catch((error: unknown) => {
@@ -149,7 +154,7 @@ async function answerWithMoves(
       if (failure) throw failure;
       // The gap around a commit is known only after the next token.
       const { moves } = await window.edgevisor.status();
-      return { moved, moves: moves.filter(({ id }) => ids.includes(id)) };
+      return { moved, moves: moves.filter(({ id }) => ids.includes(id)), marks };
     },
     { options: answerOptions(tokens), wanted, every: tokens / wanted, seed },
   );

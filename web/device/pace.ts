@@ -8,7 +8,7 @@ import { nextTask } from './pause.ts';
 const FLOW_MS = 300;
 /** Longest that background work holds a token up, and what it then leaves to tokens, in milliseconds. */
 const SLICE_MS = 2;
-const REST_MS = 4;
+const REST_MS = 6;
 /** How often work that waits for quiet looks whether it has come, in milliseconds. */
 const LOOK_MS = 100;
 

@@ -12,8 +12,8 @@ const MIN_REQUEST_BYTES = 1 << 20;
 export const MAX_REQUEST_BYTES = 4 << 20;
 
 /** While tokens flow: requests of this size, one at a time, with a pause in proportion after each, since they share the network with sums. */
-const REQUEST_BESIDE_TOKENS_BYTES = 512 << 10;
-const REST_MS_PER_MIB = 30;
+const REQUEST_BESIDE_TOKENS_BYTES = 256 << 10;
+const REST_MS_PER_MIB = 60;
 
 /** Unwanted bytes between two spans that are read along rather than asked around: the padding between tensors. */
 const PADDING_BYTES = 64;

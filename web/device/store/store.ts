@@ -28,8 +28,10 @@ const BATCH_BYTES = 4 << 20;
 const BATCH_BESIDE_TOKENS_BYTES = 256 << 10;
 const REST_MS_PER_MIB = 200;
 
-/** Bytes that may wait to be written before `ready` holds the reader back. */
+/** Bytes that may wait to be written before `ready` holds the reader back; and while tokens flow. */
 const PENDING_BYTES = 16 << 20;
+const PENDING_BESIDE_TOKENS_BYTES = 64 << 20;
+const mayWait = () => (tokensFlow() ? PENDING_BESIDE_TOKENS_BYTES : PENDING_BYTES);
 
 /** What a piece is: the key is made of it. */
 export interface PieceName {
@@ -198,7 +200,7 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
 
   async function writeAll(): Promise<void> {
     while (queue.length > 0) {
-      await untilQuiet(() => pendingBytes >= PENDING_BYTES / 2);
+      await untilQuiet(() => pendingBytes >= mayWait() / 2);
       const batch = takeBatch();
       if (batch.length === 0) return;
       const entries = batch.map(({ name, bytes }): [PieceKey, PieceValue] => [
@@ -219,7 +221,7 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
       const written = batch.reduce((sum, { name }) => sum + name.bytes, 0);
       ballast(written);
       pendingBytes -= written;
-      if (pendingBytes < PENDING_BYTES) wake();
+      if (pendingBytes < mayWait()) wake();
       await restAfter(written, REST_MS_PER_MIB);
     }
   }
@@ -281,7 +283,7 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
     },
 
     async ready() {
-      if (pendingBytes < PENDING_BYTES) return;
+      if (pendingBytes < mayWait()) return;
       await new Promise<void>((resolve) => {
         waiting.push(resolve);
       });
