@@ -256,10 +256,12 @@ lend('names every control, has large targets, and fits 320 pixels', async ({ len
     await expect(lender.page.getByText('Loading…')).toHaveCount(0);
     expect(await namelessControls(lender.page)).toEqual([]);
     expect(await overflow(lender.page)).toBe(0);
-    const heights = await lender.page
-      .getByRole('button')
-      .evaluateAll((all) => all.map((button) => button.getBoundingClientRect().height));
-    expect(Math.min(48, ...heights)).toBe(48);
+    // A button may be there some moments before it has been laid out.
+    const lowest = () =>
+      lender.page
+        .getByRole('button')
+        .evaluateAll((all) => Math.min(48, ...all.map((button) => button.getBoundingClientRect().height)));
+    await expect.poll(lowest).toBe(48);
   }
 });
 

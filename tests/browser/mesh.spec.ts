@@ -1,4 +1,5 @@
 /** One model over several pages of real browsers, through `window.edgevisor` alone. */
+import { wireBytes } from '../../web/mesh/wire.ts';
 import { readGolden } from '../support/golden.ts';
 import { repoPath } from '../support/node-model.ts';
 import { hasBrowser } from './mesh/browsers.ts';
@@ -131,7 +132,7 @@ test('one without WebRTC is relayed, the others are not, and each says what it h
     expect(device.memoryUsed).toBeGreaterThan(device.weightBytes + device.kvBytes);
     expect(device.gmacs).toBeGreaterThan(0);
     // Two partial sums a layer to each of the two others, and as many back.
-    const sums = (tiny.ids.length + TOKENS - 1) * 4 * 2 * 2 * 2 * 256;
+    const sums = (tiny.ids.length + TOKENS - 1) * 4 * 2 * 2 * 2 * wireBytes('q15', 128);
     expect(device.bytesSent).toBeGreaterThan(sums);
     expect(device.bytesReceived).toBeGreaterThan(sums);
     if (index > 0) expect(device.rttMs).toBeGreaterThan(0);
