@@ -1,6 +1,6 @@
 /** The handle over a Worker that is played by a message channel. */
 import { expose } from 'comlink';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Generation, LogEvent, TokenEvent } from '../../web/api.ts';
 import { HostError } from '../../web/device/errors.ts';
 import { carryErrorCodes } from '../../web/device/transfer.ts';
@@ -160,6 +160,39 @@ describe('the handle', () => {
     await handle.load({ model: 'm' });
     expect(workers).toHaveLength(2);
     expect((await handle.status()).state).toBe('ready');
+  });
+
+  it('says so when the Worker never starts, and starts another one with load', async () => {
+    vi.useFakeTimers();
+    try {
+      let silent = true;
+      const { handle, workers } = setUp({
+        load: async () => ({ model: 'm' }) as never,
+        status: async () => ({ state: 'idle', devices: [], moves: [] }),
+      });
+      const deaf = createHandle(() => {
+        if (!silent) throw new HostError('x', 'asked again');
+        return { addEventListener() {}, removeEventListener() {}, postMessage() {}, terminate() {} };
+      }, '');
+      const logs: LogEvent[] = [];
+      deaf.on('log', (line) => logs.push(line));
+      const rejected = expect(deaf.load({ model: 'm' })).rejects.toMatchObject({
+        code: 'crashed',
+        message: /has not started in 60 s.*Load the model again/,
+      });
+      await vi.advanceTimersByTimeAsync(61_000);
+      await rejected;
+      expect(logs).toMatchObject([{ level: 'error', code: 'crashed' }]);
+      silent = false;
+      await expect(deaf.load({ model: 'm' })).rejects.toMatchObject({ message: /asked again/ });
+
+      // One that answers is left alone.
+      vi.useRealTimers();
+      await handle.load({ model: 'm' });
+      expect(workers[0]!.terminated).toBe(false);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('rejects with words when no Worker can be started', async () => {

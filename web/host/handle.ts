@@ -4,6 +4,7 @@ import type { EdgeVisor, EventDetails, EventName, GenerateOptions, LoadOptions, 
 import { codeOf, HostError, messageOf } from '../device/errors.ts';
 import { type PageOptions, pageOptions } from '../device/page-options.ts';
 import { VERSION } from '../device/version.ts';
+import { within } from '../device/within.ts';
 import { secretIn } from '../mesh/page-mesh.ts';
 import type { EngineEvents, EngineMessage, EngineService, LoadRequest, ModelPlace } from './engine-types.ts';
 import { createMeshHandle } from './handle-mesh.ts';
@@ -172,6 +173,9 @@ export function createHandle(start: () => EngineWorker, search: string): EdgeVis
   };
 }
 
+/** Longest until the Worker answers for the first time, in milliseconds: its script may come over a slow line. */
+const START_PATIENCE_MS = 60_000;
+
 const failedStatus: Status = { state: 'failed', devices: [], moves: [] };
 
 interface Connection {
@@ -194,19 +198,31 @@ function openConnection(
   worker.addEventListener('message', ((message: MessageEvent<Partial<EngineMessage> | undefined>) => {
     if (message.data?.event) receive(message.data as EngineMessage);
   }) as EventListener);
+  const engine = wrap<EngineService>(worker);
   const died = new Promise<never>((_, reject) => {
-    worker.addEventListener('error', ((event: ErrorEvent) => {
-      event.preventDefault();
+    let over = false;
+    const end = (what: string): void => {
+      if (over) return;
+      over = true;
       worker.terminate();
-      const reason = event.message ? `: ${event.message}` : ' or could not be started';
-      const error = new HostError('crashed', `The engine's Worker stopped${reason}. Load the model again.`);
+      const error = new HostError('crashed', `The engine's Worker ${what}. Load the model again.`);
       onCrash(error);
       reject(error);
+    };
+    worker.addEventListener('error', ((event: ErrorEvent) => {
+      event.preventDefault();
+      end(`stopped${event.message ? `: ${event.message}` : ' or could not be started'}`);
     }) as EventListener);
+    // Any answer will do: a script that never comes gives neither an answer nor an error.
+    const answered = engine.status().then(
+      () => undefined,
+      () => undefined,
+    );
+    within(START_PATIENCE_MS, answered).catch(() => end(`has not started in ${START_PATIENCE_MS / 1000} s`));
   });
   // Calls look at it while they run; between them a crash must not count as unhandled.
   died.catch(() => undefined);
-  return { engine: wrap<EngineService>(worker), died };
+  return { engine, died };
 }
 
 /** A name is one of the server's models; a text with a scheme is an address. */
