@@ -3,7 +3,7 @@ import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Browser } from '@playwright/test';
 import { sendLine } from '../../scripts/plan.ts';
-import { type MeshPages, openMesh } from '../browser/support/mesh-pages.ts';
+import { type MeshPages, openMesh, provideName } from '../browser/support/mesh-pages.ts';
 import { CONTEXT, devicesIn, type Form } from './cases.ts';
 
 export interface PagesOptions {
@@ -90,12 +90,6 @@ function openPages({ browser, url, form }: PagesOptions, { backend, ratios }: Wa
       init: provideName,
     },
   );
-}
-
-/** tsx names functions by a helper, which functions that are sent to a page would look for there. */
-function provideName(): void {
-  // Not as a property of a literal, which would get its name by the same helper.
-  (globalThis as { __name?: (value: unknown) => unknown }).__name = (value) => value;
 }
 
 /** The next test's commands must find one room: its own. */

@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util';
 import type { Browser, Page } from 'playwright';
 import type { Migration, MoveReport, Plan } from '../../web/api.ts';
-import { openMesh } from '../browser/support/mesh-pages.ts';
+import { openMesh, provideName } from '../browser/support/mesh-pages.ts';
 import { DEFAULT_MODEL } from '../browser/support/models.ts';
 import { BenchError } from './bench-error.ts';
 import { loadAverage, machine } from './machine.ts';
@@ -27,6 +27,7 @@ const USAGE = `Usage: npm run bench -- migrate [options]
 
 /** Tokens of an answer before anything is measured: code is compiled, and memory has been touched. */
 const WARM_UP_TOKENS = 8;
+
 interface Options {
   moves: number;
   tokens: number;
@@ -79,7 +80,7 @@ async function measure(browser: Browser, url: string, ratios: string, options: O
   const query = `backend=${backend}&threads=1&context=512`;
   const tabs = ratios.split(/[:*]/).length;
   const devices = Array.from({ length: tabs - 1 }, () => ({ query }));
-  const mesh = await openMesh(browser, { url }, { host: query, devices });
+  const mesh = await openMesh(browser, { url }, { host: query, devices, init: provideName });
   try {
     await mesh.host.evaluate((wanted) => window.edgevisor.load(wanted), { model: DEFAULT_MODEL, ratios });
     await answer(mesh.host, WARM_UP_TOKENS);
@@ -113,8 +114,7 @@ async function answerWithMoves(
   host: Page,
   { moves: wanted, tokens, seed }: Options,
 ): Promise<{ moved: Answer; moves: MoveReport[]; marks: GapMark[] }> {
-  // What tsx compiles names its functions through a helper, which the page lacks.
-  await host.evaluate(`window.__name = (named) => named; window.randomMove = ${randomMove}`);
+  await host.evaluate(`window.randomMove = ${randomMove}`);
   return host.evaluate(
     async ({ options, wanted, every, seed }) => {
       const { randomMove } = window as unknown as { randomMove: RandomMove };
@@ -162,7 +162,7 @@ async function answerWithMoves(
 
 type RandomMove = typeof randomMove;
 
-/** Runs in the page too: nothing of this module is known to it. */
+/** Sent to the page, where nothing of this module is known. */
 function randomMove({ stages }: Plan, random: (below: number) => number): Migration | undefined {
   if (stages.length > 1) {
     const from = random(stages.length);

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { Backend, Step, StepOp } from '../../web/device/backend.ts';
+import { soloLayers } from '../../web/device/executor.ts';
 import { createWasmBackend } from '../../web/device/wasm/index.ts';
 import type { HyperParameters } from '../../web/model/types.ts';
 import { CUT_OPTIONS, cutInParts } from './cut-tiles.ts';
@@ -42,15 +43,7 @@ const QWEN: RandomShape = {
 };
 const PART_ROPE: RandomShape = { ...SMALL, ropeDims: 8 };
 
-const wholeToken = (layers: number): StepOp[] => [
-  { op: 'embed' },
-  ...Array.from({ length: layers }, (_, layer): StepOp[] => [
-    { op: 'attention', layer },
-    { op: 'merge' },
-    { op: 'ffn', layer },
-    { op: 'merge' },
-  ]).flat(),
-];
+const wholeToken = (layers: number): StepOp[] => [{ op: 'embed' }, ...soloLayers([0, layers])];
 
 async function compare(shape: RandomShape, kinds: TileKind[], pieces = 1): Promise<void> {
   const model = randomModel(shape, kinds, pieces, 7);

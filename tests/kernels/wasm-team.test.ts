@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Backend, Step, StepOp } from '../../web/device/backend.ts';
+import { soloLayers } from '../../web/device/executor.ts';
 import { randomModel } from './random-model.ts';
 
 const SHAPE = { layers: 2, dim: 64, heads: 4, kvHeads: 2, headDim: 16, ffn: 96, vocab: 70 };
@@ -12,16 +13,7 @@ const kernels = (name: string) =>
 const relaxed = kernels('relaxed');
 const shared = kernels('relaxed-threads');
 
-const ops: StepOp[] = [
-  { op: 'embed' },
-  ...[0, 1].flatMap((layer): StepOp[] => [
-    { op: 'attention', layer },
-    { op: 'merge' },
-    { op: 'ffn', layer },
-    { op: 'merge' },
-  ]),
-  { op: 'head', positions: 'all' },
-];
+const ops: StepOp[] = [{ op: 'embed' }, ...soloLayers([0, SHAPE.layers]), { op: 'head', positions: 'all' }];
 const step = (): Step => ({ position: 0, count: 3, ids: Uint32Array.of(5, 6, 7), ops, output: 'logits' });
 
 /** A Worker that does what `onPost` says, which may be nothing. */

@@ -1,5 +1,5 @@
 /** Waits that end. */
-import { deferred } from './store/deferred.ts';
+import { deferred } from './deferred.ts';
 
 /** What was waited for gave no answer in time. */
 export class StuckError extends Error {

@@ -72,7 +72,7 @@ export interface SessionParts {
  * for the activations and, when evaluating, for as many rows of logits.
  */
 const BATCH = 64;
-/** Hardly more bytes than half floats, less error, and no overflow: docs/mesh.md has the figures. */
+/** Fewer bytes than half floats, less error, and no overflow: docs/mesh.md has the figures. */
 const DEFAULT_WIRE = 'q15';
 
 /** Loads a model. Rejects with ModelError, DeviceError, RatiosError, MeshError or the signal's reason. */

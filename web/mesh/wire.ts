@@ -160,6 +160,7 @@ const HALVES = Float32Array.from({ length: 0x10000 }, (_, bits) => {
 const Q15_MOST = 16383;
 /** Bits of a float that a scale of q15 leaves out. */
 const Q15_SCALE_SHIFT = 15;
+const Q15_SCALE_REST = (1 << Q15_SCALE_SHIFT) - 1;
 
 function bitsOf(values: Float32Array): Uint32Array {
   return new Uint32Array(values.buffer, values.byteOffset, values.length);
@@ -240,8 +241,8 @@ function encodeQ15(values: Float32Array, out: Uint8Array): void {
     scratchBits[0] = largest;
     scratchFloat[0] = scratchFloat[0] / Q15_MOST;
     // Rounded up, so that no quant is above the most. What is no finite number makes the scale an infinity: 0 · infinity is NaN.
-    const code = largest >= INFINITY_BITS ? INFINITY_BITS >>> Q15_SCALE_SHIFT : (scratchBits[0] + 0x7fff) >>> 15;
-    scales[block] = code;
+    const bitsUp = largest >= INFINITY_BITS ? INFINITY_BITS : scratchBits[0] + Q15_SCALE_REST;
+    scales[block] = bitsUp >>> Q15_SCALE_SHIFT;
   }
   for (let pack = 0, at = 0; pack < packs; pack++, at += PACK_WORDS) {
     const from = pack * PACK;
@@ -254,10 +255,15 @@ function encodeQ15(values: Float32Array, out: Uint8Array): void {
   }
 }
 
+/** A scale of q15 as a number. */
+function scaleOf(code: number): number {
+  scratchBits[0] = code << Q15_SCALE_SHIFT;
+  return scratchFloat[0];
+}
+
 /** One over a scale of q15; 0 where the block is zero or poisoned: then the scale alone says it. */
 function inverseOf(code: number): number {
-  scratchBits[0] = code << Q15_SCALE_SHIFT;
-  const scale = scratchFloat[0];
+  const scale = scaleOf(code);
   return scale > 0 && scale < Number.POSITIVE_INFINITY ? 1 / scale : 0;
 }
 
@@ -269,8 +275,7 @@ function addQ15(bytes: Uint8Array, sum: Float32Array): void {
   const words = new Uint16Array(bytes.buffer, bytes.byteOffset + 2 * blocks, PACK_WORDS * packs);
   for (let pack = 0, at = 0; pack < packs; pack++, at += PACK_WORDS) {
     const from = pack * PACK;
-    scratchBits[0] = scales[(from / BLOCK) | 0] << Q15_SCALE_SHIFT;
-    const scale = scratchFloat[0];
+    const scale = scaleOf(scales[(from / BLOCK) | 0]);
     const own = Math.min(PACK_WORDS, count - from);
     let last = 0;
     for (let i = 0; i < own; i++) {

@@ -2,6 +2,7 @@
 import type { Backend, LayerShare, Step, StepOp } from '../../../web/device/backend.ts';
 import { decodeBest } from '../../../web/device/best.ts';
 import { selectCandidates } from '../../../web/device/candidates.ts';
+import { soloLayers } from '../../../web/device/executor.ts';
 import type { Candidates } from '../../../web/device/want.ts';
 import { createWebGpuBackend, type WebGpuOptions } from '../../../web/device/webgpu/index.ts';
 import { CUT_OPTIONS, type CutResult, cutInParts } from '../../kernels/cut-tiles.ts';
@@ -38,14 +39,6 @@ export interface CaseErrors {
   kv: number;
 }
 
-const layerOps = (layers: number): StepOp[] =>
-  Array.from({ length: layers }, (_, layer): StepOp[] => [
-    { op: 'attention', layer },
-    { op: 'merge' },
-    { op: 'ffn', layer },
-    { op: 'merge' },
-  ]).flat();
-
 /** Runs steps of 5, 1, 32, 2 and 1 tokens and the parts of one layer, and compares every output. */
 export async function compare({ shape, kinds, pieces, defaultLimits, halves, tuning }: Case): Promise<CaseErrors> {
   const model = randomModel(shape, kinds, pieces, 7);
@@ -67,7 +60,7 @@ export async function compare({ shape, kinds, pieces, defaultLimits, halves, tun
         position,
         count,
         ids,
-        ops: [{ op: 'embed' }, ...layerOps(shape.layers), head],
+        ops: [{ op: 'embed' }, ...soloLayers([0, shape.layers]), head],
         output: 'logits',
       };
       await both(`logits of ${count} at ${position}`, step);
@@ -187,7 +180,7 @@ export async function timeOperations(shape: RandomShape, defaultLimits: boolean)
   const backend = await createWebGpuBackend({ ...options, defaultLimits });
   try {
     await model.install(backend);
-    const ops: StepOp[] = [{ op: 'embed' }, ...layerOps(shape.layers), { op: 'head', positions: 'last' }];
+    const ops: StepOp[] = [{ op: 'embed' }, ...soloLayers([0, shape.layers]), { op: 'head', positions: 'last' }];
     const timed: string[] = [];
     const equal: boolean[] = [];
     for (const count of [5, 1]) {

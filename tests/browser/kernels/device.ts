@@ -1,5 +1,6 @@
 /** In the page: how the WebGPU backend behaves around the arithmetic. Every function returns plain data to the test. */
 import { type Backend, DeviceError, type Step, type StepOp } from '../../../web/device/backend.ts';
+import { soloLayers } from '../../../web/device/executor.ts';
 import { createWebGpuBackend, requestWebGpuDevice, type WebGpuOptions } from '../../../web/device/webgpu/index.ts';
 import { type RandomShape, randomModel, randomTile } from '../../kernels/random-model.ts';
 
@@ -7,16 +8,7 @@ const SHAPE: RandomShape = { layers: 2, dim: 64, heads: 4, kvHeads: 2, headDim: 
 const CONTEXT = 48;
 
 const model = randomModel(SHAPE, ['q4'], 1, 3);
-const wholeModel: StepOp[] = [
-  { op: 'embed' },
-  ...[0, 1].flatMap((layer): StepOp[] => [
-    { op: 'attention', layer },
-    { op: 'merge' },
-    { op: 'ffn', layer },
-    { op: 'merge' },
-  ]),
-  { op: 'head', positions: 'last' },
-];
+const wholeModel: StepOp[] = [{ op: 'embed' }, ...soloLayers([0, SHAPE.layers]), { op: 'head', positions: 'last' }];
 
 async function makeBackend(options: Partial<WebGpuOptions> = {}): Promise<Backend> {
   const backend = await createWebGpuBackend({ hyper: model.hyper, context: CONTEXT, maxBatch: 8, ...options });

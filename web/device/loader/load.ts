@@ -3,7 +3,7 @@ import { freeTileData } from '../../model/free.ts';
 import { dequantize } from '../../model/quant.ts';
 import { repackPart } from '../../model/repack.ts';
 import type { Catalogue, MatrixRole } from '../../model/types.ts';
-import { count } from '../../plan/ranges.ts';
+import { count, intersect } from '../../plan/ranges.ts';
 import type { Range } from '../../plan/types.ts';
 import type { Backend, Tile } from '../backend.ts';
 import { giveWay } from '../pace.ts';
@@ -106,7 +106,7 @@ async function cutMatrices(matrices: readonly FilledMatrix[], load: ShareLoad & 
     const { axis } = matrix.wanted;
     if (missingOf(matrix).length === 0) continue;
     for (const whole of heldOf(matrix.wanted, load, catalogue.hyper.tied)) {
-      for (const range of missingOf(matrix).flatMap((gap) => overlap(gap, extent(axis, whole)))) {
+      for (const range of missingOf(matrix).flatMap((gap) => intersect([gap], [extent(axis, whole)]))) {
         signal?.throwIfAborted();
         const began = performance.now();
         const place = { rows: whole.rows, cols: whole.cols, [axis]: range };
@@ -118,12 +118,6 @@ async function cutMatrices(matrices: readonly FilledMatrix[], load: ShareLoad & 
       }
     }
   }
-}
-
-/** What two ranges share, if anything. */
-function overlap(a: Range, b: Range): Range[] {
-  const range: Range = [Math.max(a[0], b[0]), Math.min(a[1], b[1])];
-  return range[0] < range[1] ? [range] : [];
 }
 
 /** A range counted from where another begins. */

@@ -25,8 +25,8 @@ import { decodeWant, encodeForwarded, LogitSlot, TokenSlot } from './wanted-logi
 const HAND_OVER = 'f32';
 
 /**
- * How the embedding's rows go to the other members of the first stage: they are small and of one size, so that 16 bits
- * cost no more than the rounding of activations. What wants exact sums gets them exactly.
+ * How the embedding's rows go to the other members of the first stage: they are small and of one size, so that 15 bits
+ * of each block's largest are as good as sums get. What wants exact sums gets them exactly.
  */
 const embeddedType = (wire: NumberType): NumberType => (wire === 'f32' ? 'f32' : 'q15');
 

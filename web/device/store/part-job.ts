@@ -3,10 +3,10 @@
 import { freeBuffer } from '../../model/free.ts';
 import type { ByteSource, TensorInfo } from '../../model/types.ts';
 import type { Range } from '../../plan/types.ts';
+import { deferred } from '../deferred.ts';
 import { tokensFlow } from '../pace.ts';
 import type { TensorPart } from '../part.ts';
 import { cover, intersect } from './cover.ts';
-import { deferred } from './deferred.ts';
 import { type Fetcher, MAX_REQUEST_BYTES } from './fetcher.ts';
 import { columnBytes, cutAtGrid, type Grid, gridOf, PIECE_BYTES, unitsOf, widen } from './grid.ts';
 import { type BytesView, copyRectangle } from './rectangle.ts';

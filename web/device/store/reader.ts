@@ -2,9 +2,9 @@
 
 import { freeBuffer } from '../../model/free.ts';
 import type { ByteSource } from '../../model/types.ts';
+import { deferred } from '../deferred.ts';
 import { tokensFlow } from '../pace.ts';
 import type { TensorPart } from '../part.ts';
-import { deferred } from './deferred.ts';
 import { createFetcher } from './fetcher.ts';
 import { bytesOfPart, fillCanvas, groupParts } from './part-job.ts';
 import type { ShardStore } from './store.ts';
