@@ -3,15 +3,13 @@
  * as fast as they are or held back; against the same model in one tab, and against what the network would allow.
  */
 import { parseArgs } from 'node:util';
-import type { Browser } from 'playwright';
 import type { DeviceStatus, Generation, Plan } from '../../web/api.ts';
 import { HEADER_BYTES } from '../../web/mesh/frames.ts';
 import { NUMBER_TYPES, type NumberType, wireBytes } from '../../web/mesh/wire.ts';
-import { openMesh } from '../browser/support/mesh-pages.ts';
 import { DEFAULT_MODEL } from '../browser/support/models.ts';
 import { BenchError } from './bench-error.ts';
 import { loadAverage, machine } from './machine.ts';
-import { withMeshBrowser } from './mesh-browser.ts';
+import { type OpenMesh, withMeshBrowser } from './mesh-browser.ts';
 import { type MemberTimes, type MeshResult, type MeshRow, memberTimes, renderMesh } from './mesh-report.ts';
 import { record, writeResults } from './results.ts';
 import { summarize } from './statistics.ts';
@@ -74,12 +72,12 @@ export async function main(args: string[]): Promise<void> {
 
   const loadBefore = loadAverage();
   const rows: MeshRow[] = [];
-  await withMeshBrowser(async (browser, url) => {
+  await withMeshBrowser(async (openMesh) => {
     for (const delay of delays) {
       for (const layout of LAYOUTS) {
         // Nobody to wait for.
         if (layout.devices === 1 && delay !== delays[0]) continue;
-        rows.push(await measure(browser, url, layout, { delay, wire, decode, rounds }));
+        rows.push(await measure(openMesh, layout, { delay, wire, decode, rounds }));
         const { tokensPerSecond } = rows.at(-1) as MeshRow;
         console.error(`${layout.name}, ${delay} ms: ${summarize(tokensPerSecond).median.toFixed(1)} tokens a second`);
       }
@@ -95,17 +93,12 @@ export async function main(args: string[]): Promise<void> {
 }
 
 async function measure(
-  browser: Browser,
-  url: string,
+  openMesh: OpenMesh,
   { name, ratios, devices }: Layout,
   { delay, wire, decode, rounds }: Settings,
 ): Promise<MeshRow> {
-  const query = `backend=wasm&threads=1&context=512&wire=${wire}${delay ? `&emulate=delay:${delay}` : ''}`;
-  const mesh = await openMesh(
-    browser,
-    { url },
-    { host: query, devices: Array.from({ length: devices - 1 }, () => ({ query })) },
-  );
+  const delayed = delay ? `&emulate=delay:${delay}` : '';
+  const mesh = await openMesh(`backend=wasm&threads=1&context=512&wire=${wire}${delayed}`, devices - 1);
   const { host } = mesh;
   const ids = Array.from({ length: 64 }, (_, i) => 100 + i);
   const answer = (tokens: number): Promise<Generation> =>

@@ -4,14 +4,13 @@
  * tabs, once with layers over two.
  */
 import { parseArgs } from 'node:util';
-import type { Browser, Page } from 'playwright';
 import type { Migration, MoveReport, Plan } from '../../web/api.ts';
-import { openMesh, provideName } from '../browser/support/mesh-pages.ts';
 import { DEFAULT_MODEL } from '../browser/support/models.ts';
 import { BenchError } from './bench-error.ts';
 import { loadAverage, machine } from './machine.ts';
-import { withMeshBrowser } from './mesh-browser.ts';
+import { type OpenMesh, withMeshBrowser } from './mesh-browser.ts';
 import { type GapMark, type MigrateResult, type MigrateRun, renderMigrate } from './migrate-report.ts';
+import type { BenchPage } from './page.ts';
 import { record, writeResults } from './results.ts';
 
 const USAGE = `Usage: npm run bench -- migrate [options]
@@ -62,8 +61,8 @@ export async function main(args: string[]): Promise<void> {
   if ([options.moves, options.tokens, options.seed].some((value) => !(value >= 1))) throw new BenchError(USAGE);
   const loadBefore = loadAverage();
   const runs: MigrateRun[] = [];
-  await withMeshBrowser(async (browser, url) => {
-    for (const ratios of values.ratios.split(',')) runs.push(await measure(browser, url, ratios, options));
+  await withMeshBrowser(async (openMesh) => {
+    for (const ratios of values.ratios.split(',')) runs.push(await measure(openMesh, ratios, options));
   });
   const report: MigrateResult = {
     ...{ benchmark: 'migrate', date: new Date().toISOString(), machine: machine(), loadBefore, model: DEFAULT_MODEL },
@@ -75,12 +74,10 @@ export async function main(args: string[]): Promise<void> {
   if (values.record) console.error(`Written into ${record('migrate', markdown)}.`);
 }
 
-async function measure(browser: Browser, url: string, ratios: string, options: Options): Promise<MigrateRun> {
+async function measure(openMesh: OpenMesh, ratios: string, options: Options): Promise<MigrateRun> {
   const { tokens, backend } = options;
-  const query = `backend=${backend}&threads=1&context=512`;
   const tabs = ratios.split(/[:*]/).length;
-  const devices = Array.from({ length: tabs - 1 }, () => ({ query }));
-  const mesh = await openMesh(browser, { url }, { host: query, devices, init: provideName });
+  const mesh = await openMesh(`backend=${backend}&threads=1&context=512`, tabs - 1);
   try {
     await mesh.host.evaluate((wanted) => window.edgevisor.load(wanted), { model: DEFAULT_MODEL, ratios });
     await answer(mesh.host, WARM_UP_TOKENS);
@@ -101,7 +98,7 @@ const answerOptions = (tokens: number) => ({
   ...{ prompt: 'Once upon a time', maxTokens: tokens, temperature: 0, ignoreEos: true, reuse: false },
 });
 
-const answer = (host: Page, tokens: number) =>
+const answer = (host: BenchPage, tokens: number) =>
   host.evaluate((options) => window.edgevisor.generate(options), answerOptions(tokens));
 
 type Answer = Awaited<ReturnType<typeof answer>>;
@@ -111,10 +108,10 @@ type Answer = Awaited<ReturnType<typeof answer>>;
  * counts and asks itself: messages of the test driver would take time from the tokens.
  */
 async function answerWithMoves(
-  host: Page,
+  host: BenchPage,
   { moves: wanted, tokens, seed }: Options,
 ): Promise<{ moved: Answer; moves: MoveReport[]; marks: GapMark[] }> {
-  await host.evaluate(`window.randomMove = ${randomMove}`);
+  await host.define('randomMove', randomMove);
   return host.evaluate(
     async ({ options, wanted, every, seed }) => {
       const { randomMove } = window as unknown as { randomMove: RandomMove };

@@ -1,6 +1,7 @@
 /**
- * A page of Chromium, driven by as little of the DevTools protocol as the benchmarks need. Not Playwright: it listens to
- * the network, and Chromium then keeps a copy of what every request brings in the page's own process, more than the model itself.
+ * Pages of Chromium, driven by as little of the DevTools protocol as the benchmarks need. Not Playwright: it listens to
+ * the network, and Chromium then keeps a copy of what every request brings in the page's own process, more than the model itself,
+ * and tells of every piece of it.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -17,10 +18,19 @@ export interface BenchPage {
     work: (argument: Argument) => Result | Promise<Result>,
     argument: Argument,
   ): Promise<Result>;
+  /** Makes a function a global one of the page, sent as text too. */
+  define(name: string, work: (...given: never[]) => unknown): Promise<void>;
+}
+
+/** A page with a storage of its own. */
+export interface SeparatePage extends BenchPage {
+  close(): Promise<void>;
 }
 
 export interface PageProcess {
+  /** The one that the browser starts with. */
   page: BenchPage;
+  newPage(): Promise<SeparatePage>;
   close(): Promise<void>;
 }
 
@@ -41,11 +51,31 @@ export async function openPage(path: string, args: readonly string[], profile: s
     child.once('close', () => resolve());
   });
   try {
-    const socket = await connect(await pageAddress(await debuggingOrigin(child)));
+    const address = await debuggingAddress(child);
+    const { host } = new URL(address);
+    const page = await connect(await pageAddress(`http://${host}`));
+    const browser = await connect(address);
     return {
-      page: pageOver(socket),
+      page: pageOver(page),
+      async newPage() {
+        const { browserContextId } = (await browser.send('Target.createBrowserContext', {})) as {
+          browserContextId: string;
+        };
+        const { targetId } = (await browser.send('Target.createTarget', { url: 'about:blank', browserContextId })) as {
+          targetId: string;
+        };
+        const connection = await connect(`ws://${host}/devtools/page/${targetId}`);
+        return {
+          ...pageOver(connection),
+          async close() {
+            connection.close();
+            await browser.send('Target.disposeBrowserContext', { browserContextId });
+          },
+        };
+      },
       async close() {
-        socket.close();
+        page.close();
+        browser.close();
         child.kill();
         await ended;
       },
@@ -57,18 +87,18 @@ export async function openPage(path: string, args: readonly string[], profile: s
   }
 }
 
-/** From the line that Chromium writes once it listens. */
-function debuggingOrigin(child: ChildProcess): Promise<string> {
+/** The browser's own, from the line that Chromium writes once it listens. */
+function debuggingAddress(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     const said: string[] = [];
     const fail = (why: string) => reject(new BenchError(`Chromium ${why}:\n${said.slice(-5).join('\n')}`));
     const timer = setTimeout(() => fail('did not start in time'), LONGEST_START_MS);
     createInterface({ input: child.stderr! }).on('line', (line) => {
       said.push(line);
-      const host = line.match(/^DevTools listening on ws:\/\/([^/]+)\//)?.[1];
-      if (!host) return;
+      const address = line.match(/^DevTools listening on (ws:\S+)/)?.[1];
+      if (!address) return;
       clearTimeout(timer);
-      resolve(`http://${host}`);
+      resolve(address);
     });
     child.once('error', (error) => fail(`did not start (${error.message})`));
     child.once('close', () => fail('ended'));
@@ -88,26 +118,14 @@ async function pageAddress(origin: string): Promise<string> {
   throw new BenchError('Chromium shows no page.');
 }
 
-function connect(address: string): Promise<WebSocket> {
-  return new Promise((resolve, reject) => {
-    const socket = new WebSocket(address, { perMessageDeflate: false, maxPayload: 256 * 2 ** 20 });
-    socket.once('open', () => resolve(socket));
-    socket.once('error', reject);
-  });
+/** A connection of the DevTools protocol. */
+interface Connection {
+  send(method: string, params: object): Promise<unknown>;
+  close(): void;
 }
 
-interface Answer {
-  id?: number;
-  result?: Record<string, unknown>;
-  error?: { message: string };
-}
-
-interface Evaluated {
-  result: { value?: unknown };
-  exceptionDetails?: { text: string; exception?: { description?: string } };
-}
-
-function pageOver(socket: WebSocket): BenchPage {
+async function connect(address: string): Promise<Connection> {
+  const socket = new WebSocket(address, { perMessageDeflate: false, maxPayload: 256 * 2 ** 20 });
   const waiting = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>();
   let calls = 0;
   socket.on('message', (data) => {
@@ -122,13 +140,32 @@ function pageOver(socket: WebSocket): BenchPage {
     for (const { reject } of waiting.values()) reject(new Error('The page has gone.'));
     waiting.clear();
   });
+  await new Promise<void>((resolve, reject) => {
+    socket.once('open', resolve);
+    socket.once('error', reject);
+  });
+  return {
+    send: (method, params) =>
+      new Promise((resolve, reject) => {
+        waiting.set(++calls, { resolve, reject });
+        socket.send(JSON.stringify({ id: calls, method, params }));
+      }),
+    close: () => socket.close(),
+  };
+}
 
-  const send = (method: string, params: object): Promise<unknown> =>
-    new Promise((resolve, reject) => {
-      waiting.set(++calls, { resolve, reject });
-      socket.send(JSON.stringify({ id: calls, method, params }));
-    });
+interface Answer {
+  id?: number;
+  result?: Record<string, unknown>;
+  error?: { message: string };
+}
 
+interface Evaluated {
+  result: { value?: unknown };
+  exceptionDetails?: { text: string; exception?: { description?: string } };
+}
+
+function pageOver({ send }: Connection): BenchPage {
   async function run(expression: string): Promise<unknown> {
     const answer = await send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true });
     const { result, exceptionDetails: thrown } = answer as Evaluated;
@@ -144,6 +181,9 @@ function pageOver(socket: WebSocket): BenchPage {
       // The old page answers until the new one is there.
       const isThere = `document.readyState === 'complete' && !globalThis.isOldPage`;
       while (!(await run(isThere).catch(() => false))) await sleep(LOOK_MS);
+    },
+    async define(name, work) {
+      await run(`globalThis[${JSON.stringify(name)}] = ${work}, undefined`);
     },
     async evaluate<Argument, Result>(work: (argument: Argument) => Result | Promise<Result>, argument?: Argument) {
       // tsx names functions by a helper, which functions that are sent to the page would look for there.

@@ -129,20 +129,15 @@ function stridedReaders(
 
   return {
     readStrided,
-    async readMany(places, given) {
+    async readMany(places, into, given) {
       for (const place of places) check(place);
-      const bytes = places.reduce((sum, { length, count }) => sum + length * count, 0);
-      const out = new Uint8Array(bytes);
-      if (bytes > MAX_ANSWER_BYTES || places.some(cannotAsk)) {
+      if (into.length > MAX_ANSWER_BYTES || places.some(cannotAsk)) {
         let at = 0;
         for (const { offset, stride, length, count } of places) {
-          out.set(await readStrided(offset, stride, length, count, given), at);
+          into.set(await readStrided(offset, stride, length, count, given), at);
           at += length * count;
         }
-        return out;
-      }
-      await pieces(places, out, given ?? options.signal);
-      return out;
+      } else await pieces(places, into, given ?? options.signal);
     },
   };
 }

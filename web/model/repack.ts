@@ -18,14 +18,29 @@ interface Layout {
   /** First and past-last block of 32 columns, counted from the start of the row's bytes. */
   from: number;
   to: number;
+  take: Take;
 }
+
+/** Gives so many bytes, with anything in them, from the start of a buffer. */
+type Take = (bytes: number) => Uint8Array<ArrayBuffer>;
+const fresh: Take = (bytes) => new Uint8Array(bytes);
+
+const takeFloats = ({ take }: Layout, count: number) => new Float32Array(take(4 * count).buffer, 0, count);
+const takeSigned = ({ take }: Layout, count: number) => new Int8Array(take(count).buffer, 0, count);
 
 /**
  * Repacks `rows` rows of raw blocks, which hold the columns `widened` (whole blocks of the type), to the columns `cols`.
- * Columns of types with blocks fall on 32. Throws ModelError `truncated` when `raw` is too short, `corrupt` when the
+ * Columns of types with blocks fall on 32. Memory for what comes out is asked of `take`. Throws ModelError `truncated` when `raw` is too short, `corrupt` when the
  * columns do not fit the blocks.
  */
-export function repackPart(type: TensorType, raw: Uint8Array, rows: number, widened: Range, cols: Range): TileData {
+export function repackPart(
+  type: TensorType,
+  raw: Uint8Array,
+  rows: number,
+  widened: Range,
+  cols: Range,
+  take: Take = fresh,
+): TileData {
   const stride = bytesOfValues(type, widened[1] - widened[0]);
   if (raw.length < rows * stride) {
     throw new ModelError('truncated', `A part of ${rows * stride} bytes came with only ${raw.length}.`);
@@ -36,11 +51,11 @@ export function repackPart(type: TensorType, raw: Uint8Array, rows: number, wide
     throw new ModelError('corrupt', `Columns ${cols.join('..')} are not inside ${widened.join('..')}.`);
   }
   const shape = { rows, cols: to - from };
-  if (BLOCKS[type].values === 1) return { ...shape, ...plainValues(type, { raw, rows, stride, from, to }) };
+  if (BLOCKS[type].values === 1) return { ...shape, ...plainValues(type, { raw, rows, stride, from, to, take }) };
   if (from % CUT !== 0 || to % CUT !== 0) {
     throw new ModelError('corrupt', `Columns ${cols.join('..')} of a ${type} tensor do not fall on ${CUT}.`);
   }
-  return { ...shape, ...blocks(type, { raw, rows, stride, from: from / CUT, to: to / CUT }) };
+  return { ...shape, ...blocks(type, { raw, rows, stride, from: from / CUT, to: to / CUT, take }) };
 }
 
 type Plain = { kind: 'f32'; values: Float32Array } | { kind: 'f16' | 'bf16'; values: Uint16Array };
@@ -48,16 +63,16 @@ type Q4 = { kind: 'q4'; block: 32; quants: Uint8Array; scales: Float32Array; min
 type Q8 = { kind: 'q8'; block: 16 | 32; quants: Int8Array; scales: Float32Array; mins?: Float32Array };
 
 /** Copies columns `from`..`to` of every row; for these types `from` and `to` count values. */
-function plainValues(type: TensorType, { raw, rows, stride, from, to }: Layout): Plain {
+function plainValues(type: TensorType, { raw, rows, stride, from, to, take }: Layout): Plain {
   const { bytes } = BLOCKS[type];
   const width = (to - from) * bytes;
-  const copy = new Uint8Array(rows * width);
+  const copy = take(rows * width);
   for (let row = 0; row < rows; row++) {
     const start = row * stride + from * bytes;
     copy.set(raw.subarray(start, start + width), row * width);
   }
-  if (type === 'F32') return { kind: 'f32', values: new Float32Array(copy.buffer) };
-  return { kind: type === 'F16' ? 'f16' : 'bf16', values: new Uint16Array(copy.buffer) };
+  if (type === 'F32') return { kind: 'f32', values: new Float32Array(copy.buffer, 0, copy.length / 4) };
+  return { kind: type === 'F16' ? 'f16' : 'bf16', values: new Uint16Array(copy.buffer, 0, copy.length / 2) };
 }
 
 function blocks(type: TensorType, layout: Layout): Q4 | Q8 {
@@ -81,49 +96,59 @@ function blocks(type: TensorType, layout: Layout): Q4 | Q8 {
   }
 }
 
-function emptyQ4({ rows, from, to }: Layout): Q4 {
+function emptyQ4(layout: Layout): Q4 {
+  const { rows, from, to, take } = layout;
   const count = rows * (to - from);
   return {
     kind: 'q4',
     block: 32,
-    quants: new Uint8Array(count * 16),
-    scales: new Float32Array(count),
-    mins: new Float32Array(count),
+    quants: take(count * 16),
+    scales: takeFloats(layout, count),
+    mins: takeFloats(layout, count),
   };
 }
 
-/** The file's nibbles already lie as a tile wants them: element j low, j + 16 high. */
+/** The file's nibbles already lie as a tile wants them: element j low, j + 16 high. Two bytes at a time. */
 function fourBit(type: 'Q4_0' | 'Q4_1', layout: Layout): Q4 {
-  const { raw, rows, stride, from, to } = layout;
+  const { rows, stride, from, to } = layout;
   const tile = emptyQ4(layout);
-  const { quants, scales, mins } = tile;
+  const { scales, mins } = tile;
   const half = halfTable();
-  const size = BLOCKS[type].bytes;
-  const head = size - 16;
+  const raw = pairs(layout.raw);
+  const quants = pairs(tile.quants);
+  const size = BLOCKS[type].bytes / 2;
+  const head = size - 8;
   let block = 0;
   for (let row = 0; row < rows; row++) {
-    let at = row * stride + from * size;
+    let at = (row * stride) / 2 + from * size;
     for (let i = from; i < to; i++, at += size, block++) {
-      const d = half[raw[at]! | (raw[at + 1]! << 8)]!;
+      const d = half[raw[at]!]!;
       scales[block] = d;
-      mins[block] = head === 2 ? -8 * d : half[raw[at + 2]! | (raw[at + 3]! << 8)]!;
+      mins[block] = head === 1 ? -8 * d : half[raw[at + 1]!]!;
       const source = at + head;
-      const target = block * 16;
-      for (let j = 0; j < 16; j++) quants[target + j] = raw[source + j]!;
+      const target = block * 8;
+      for (let j = 0; j < 8; j++) quants[target + j] = raw[source + j]!;
     }
   }
   return tile;
 }
 
-function fiveBit(type: 'Q5_0' | 'Q5_1', { raw, rows, stride, from, to }: Layout): Q8 {
+/** The same bytes as little-endian pairs, of which blocks are made; copies only where they are not aligned. */
+function pairs(bytes: Uint8Array): Uint16Array {
+  if (bytes.byteOffset % 2 === 0) return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 1);
+  return new Uint16Array(bytes.slice().buffer, 0, bytes.byteLength >> 1);
+}
+
+function fiveBit(type: 'Q5_0' | 'Q5_1', layout: Layout): Q8 {
+  const { raw, rows, stride, from, to } = layout;
   const half = halfTable();
   const size = BLOCKS[type].bytes;
   const withMin = type === 'Q5_1';
   const offset = withMin ? 0 : 16;
   const count = rows * (to - from);
-  const quants = new Int8Array(count * 32);
-  const scales = new Float32Array(count);
-  const mins = new Float32Array(withMin ? count : 0);
+  const quants = takeSigned(layout, count * 32);
+  const scales = takeFloats(layout, count);
+  const mins = takeFloats(layout, withMin ? count : 0);
   let block = 0;
   for (let row = 0; row < rows; row++) {
     let at = row * stride + from * size;
@@ -143,12 +168,13 @@ function fiveBit(type: 'Q5_0' | 'Q5_1', { raw, rows, stride, from, to }: Layout)
   return withMin ? { kind: 'q8', block: 32, quants, scales, mins } : { kind: 'q8', block: 32, quants, scales };
 }
 
-function eightBit({ raw, rows, stride, from, to }: Layout): Q8 {
+function eightBit(layout: Layout): Q8 {
+  const { raw, rows, stride, from, to } = layout;
   const half = halfTable();
   const size = BLOCKS.Q8_0.bytes;
   const count = rows * (to - from);
-  const bytes = new Uint8Array(count * 32);
-  const scales = new Float32Array(count);
+  const quants = takeSigned(layout, count * 32);
+  const scales = takeFloats(layout, count);
   let block = 0;
   for (let row = 0; row < rows; row++) {
     let at = row * stride + from * size;
@@ -156,10 +182,10 @@ function eightBit({ raw, rows, stride, from, to }: Layout): Q8 {
       scales[block] = half[raw[at]! | (raw[at + 1]! << 8)]!;
       const source = at + 2;
       const target = block * 32;
-      for (let j = 0; j < 32; j++) bytes[target + j] = raw[source + j]!;
+      for (let j = 0; j < 32; j++) quants[target + j] = raw[source + j]!;
     }
   }
-  return { kind: 'q8', block: 32, quants: new Int8Array(bytes.buffer), scales };
+  return { kind: 'q8', block: 32, quants, scales };
 }
 
 /**
@@ -196,12 +222,13 @@ function fourBitK(layout: Layout): Q4 {
   return tile;
 }
 
-function fiveBitK({ raw, rows, stride, from, to }: Layout): Q8 {
+function fiveBitK(layout: Layout): Q8 {
+  const { raw, rows, stride, from, to } = layout;
   const half = halfTable();
   const count = rows * (to - from);
-  const quants = new Int8Array(count * 32);
-  const scales = new Float32Array(count);
-  const mins = new Float32Array(count);
+  const quants = takeSigned(layout, count * 32);
+  const scales = takeFloats(layout, count);
+  const mins = takeFloats(layout, count);
   let block = 0;
   for (let row = 0; row < rows; row++) {
     for (let i = from; i < to; i++, block++) {
@@ -222,11 +249,12 @@ function fiveBitK({ raw, rows, stride, from, to }: Layout): Q8 {
 }
 
 /** Two blocks of 16 for every 32 columns. */
-function sixBitK({ raw, rows, stride, from, to }: Layout): Q8 {
+function sixBitK(layout: Layout): Q8 {
+  const { raw, rows, stride, from, to } = layout;
   const half = halfTable();
   const count = rows * (to - from);
-  const quants = new Int8Array(count * 32);
-  const scales = new Float32Array(count * 2);
+  const quants = takeSigned(layout, count * 32);
+  const scales = takeFloats(layout, count * 2);
   let block = 0;
   for (let row = 0; row < rows; row++) {
     for (let i = from; i < to; i++, block++) {

@@ -134,17 +134,15 @@ export function joinSources(parts: readonly ByteSource[]): JoinedSource {
     };
   }
   if (parts.length > 0 && parts.every((part) => part.readMany)) {
-    source.readMany = async (places, signal) => {
+    source.readMany = async (places, into, signal) => {
       const first = places[0];
       const index = starts.findLastIndex((start) => start <= (first?.offset ?? 0));
       const [part, start] = [parts[index], starts[index]!];
       const within = ({ offset, stride, length, count }: Runs) =>
         offset >= start && offset + (count - 1) * stride + length <= start + (part?.size ?? 0);
       if (part?.readMany && places.every(within)) {
-        return part.readMany(
-          places.map((place) => ({ ...place, offset: place.offset - start })),
-          signal,
-        );
+        const there = places.map((place) => ({ ...place, offset: place.offset - start }));
+        return part.readMany(there, into, signal);
       }
       const each = await Promise.all(
         places.map(
@@ -153,13 +151,11 @@ export function joinSources(parts: readonly ByteSource[]): JoinedSource {
             readRuns(source, offset, stride, length, count, signal),
         ),
       );
-      const out = new Uint8Array(each.reduce((sum, bytes) => sum + bytes.length, 0));
       let at = 0;
       for (const bytes of each) {
-        out.set(bytes, at);
+        into.set(bytes, at);
         at += bytes.length;
       }
-      return out;
     };
   }
   return source;

@@ -23,10 +23,11 @@ export interface ByteSource {
     signal?: AbortSignal,
   ): Promise<Uint8Array>;
   /**
-   * Reads runs of several places, at most `MAX_RUNS`, in one request: a move needs a little of every layer. Resolves with
-   * all of them put together. Absent where each place costs a request of its own. Rejects as `read` does.
+   * Reads runs of several places, at most `MAX_RUNS`, in one request: a move needs a little of every layer. Puts all of them
+   * together into `into`, which has just as many bytes. Absent where each place costs a request of its own. Rejects as
+   * `read` does.
    */
-  readMany?(places: readonly Runs[], signal?: AbortSignal): Promise<Uint8Array>;
+  readMany?(places: readonly Runs[], into: Uint8Array, signal?: AbortSignal): Promise<void>;
 }
 
 /** Runs of bytes at even distances, as `ByteSource.readStrided` has them. */
@@ -36,6 +37,10 @@ export interface Runs {
   length: number;
   count: number;
 }
+
+/** Bytes of some runs together. */
+export const bytesOfRuns = (places: readonly Runs[]): number =>
+  places.reduce((sum, { length, count }) => sum + length * count, 0);
 
 /** Most `Runs` that `ByteSource.readMany` takes. */
 export const MAX_RUNS = 128;

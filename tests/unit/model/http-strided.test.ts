@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { serveModels } from '../../../signaling-server/model-routes.ts';
 import { httpSource, urlSource } from '../../../web/model/http.ts';
+import { type ByteSource, bytesOfRuns, type Runs } from '../../../web/model/types.ts';
 import { failure } from './failure.ts';
 
 const FILE = Uint8Array.from({ length: 3_000_000 }, (_, i) => (Math.imul(i, 2654435761) >>> 24) ^ (i >>> 13));
@@ -59,6 +60,12 @@ function runs(offset: number, stride: number, length: number, count: number, fil
 }
 
 const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
+
+async function readMany(source: ByteSource, places: Runs[]): Promise<Uint8Array> {
+  const bytes = new Uint8Array(bytesOfRuns(places));
+  await source.readMany!(places, bytes);
+  return bytes;
+}
 
 describe('columns over HTTP', () => {
   it('are cut by our own server: no more bytes travel than are asked for', async () => {
@@ -120,7 +127,7 @@ describe('columns over HTTP', () => {
     asked.length = 0;
     const source = await httpSource(`${base}m.gguf`, FAST);
     const many = places.map(([offset, stride, length, count]) => ({ offset, stride, length, count }));
-    expect(same(await source.readMany!(many), all)).toBe(true);
+    expect(same(await readMany(source, many), all)).toBe(true);
     const strided = asked.filter(({ pathname }) => pathname.endsWith('strided'));
     expect(strided.map(({ searchParams }) => searchParams.getAll('offset'))).toEqual([
       ['1000', '500000', '0'],
@@ -149,8 +156,8 @@ describe('columns over HTTP', () => {
     const many = places.map(([offset, stride, length, count]) => ({ offset, stride, length, count }));
     const all = Buffer.concat(places.map((place) => runs(...place)));
     const before = asked.length;
-    expect(same(await source.readMany!(many), all)).toBe(true);
-    expect(same(await source.readMany!(many.slice(1, 2)), runs(...places[1]!))).toBe(true);
+    expect(same(await readMany(source, many), all)).toBe(true);
+    expect(same(await readMany(source, many.slice(1, 2)), runs(...places[1]!))).toBe(true);
     expect(asked.at(-1)!.pathname).toBe('/models/m-00002-of-00002.gguf/strided');
     asked.length = before;
     const cut = asked

@@ -60,13 +60,13 @@ export function countingSource(file: Uint8Array, options: { strided?: boolean; m
       },
     }),
     ...(options.many && {
-      async readMany(places: readonly Runs[]) {
+      async readMany(places: readonly Runs[], into: Uint8Array) {
         await new Promise((resolve) => setImmediate(resolve));
         const each = places.flatMap(({ offset, stride, length, count }) =>
           Array.from({ length: count }, (_, i) => take(offset + i * stride, offset + i * stride + length)),
         );
         requests.push({ from: places[0]?.offset ?? 0, bytes: each.reduce((sum, bytes) => sum + bytes.length, 0) });
-        return Buffer.concat(each);
+        into.set(Buffer.concat(each));
       },
     }),
   };

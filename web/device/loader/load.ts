@@ -1,7 +1,7 @@
 /** A member's share from raw bytes to tiles in a backend; only what is not there yet. */
-import { freeTileData } from '../../model/free.ts';
 import { dequantize } from '../../model/quant.ts';
 import { repackPart } from '../../model/repack.ts';
+import { createSpareBuffers } from '../../model/spare.ts';
 import type { Catalogue, MatrixRole } from '../../model/types.ts';
 import { count, intersect } from '../../plan/ranges.ts';
 import type { Range } from '../../plan/types.ts';
@@ -24,6 +24,9 @@ import { cutIntoTiles, deviceBytes, MAX_TILE_BYTES } from './tile-size.ts';
 import type { HeldTile, LoadedChange, LoadedWeights, LoadProgress, Share } from './types.ts';
 import { type WantedMatrix, wantedMatrices, wantedVectors } from './wanted.ts';
 import type { WarmTiles } from './warm.ts';
+
+/** Buffers kept for the next tiles in their repacked form. */
+const SPARE_BYTES = 4 << 20;
 
 export interface ShareLoad {
   catalogue: Catalogue;
@@ -152,6 +155,7 @@ async function carryOut(
   made: Tile[],
 ): Promise<void> {
   let next = 0;
+  const buffers = createSpareBuffers(SPARE_BYTES);
   const stream = reader.stream(orders, { ...(signal && { signal }), ...(onProgress && { onProgress }) });
   for await (const { bytes, widened } of stream) {
     const began = performance.now();
@@ -161,9 +165,10 @@ async function carryOut(
       order.vector.values = dequantize(tensor.type, bytes, tensor.rows * tensor.cols);
       continue;
     }
-    const data = repackPart(tensor.type, bytes, rows[1] - rows[0], widened, cols);
+    const data = repackPart(tensor.type, bytes, rows[1] - rows[0], widened, cols, buffers.take);
     const tile = await backend.addTile(order.role, data, order.matrix.wanted.layer);
-    freeTileData(data);
+    // A backend copies what it is given.
+    for (const field of Object.values(data)) if (ArrayBuffer.isView(field)) buffers.give(field);
     made.push(tile);
     order.matrix.tiles.push({ rows, cols, tile });
     await giveWay(performance.now() - began);

@@ -1,18 +1,27 @@
 /** Asks a ByteSource for many small spans as few large requests, several at a time, in the order given. */
-import { type ByteSource, MAX_RUNS, ModelError, type Runs } from '../../model/types.ts';
+import type { SpareBuffers } from '../../model/spare.ts';
+import { type ByteSource, bytesOfRuns, MAX_RUNS, ModelError, type Runs } from '../../model/types.ts';
 import { restAfter, tokensFlow } from '../pace.ts';
 
 /** Requests in flight at once: hides the round trip without crowding out other devices. */
 const PARALLEL = 3;
 
-/** A request aims to take this long, so that a killed tab loses little on a slow link and a fast one is kept busy. */
-const TARGET_MS = 1000;
-const FIRST_REQUEST_BYTES = 2 << 20;
-const MIN_REQUEST_BYTES = 1 << 20;
-export const MAX_REQUEST_BYTES = 4 << 20;
+/** How large requests are: as many bytes as come in `targetMs`, within bounds. */
+interface Sizing {
+  targetMs: number;
+  first: number;
+  least: number;
+  most: number;
+}
 
-/** While tokens flow: requests of this size, one at a time, with a pause in proportion after each, since they share the network with sums. */
-const REQUEST_BESIDE_TOKENS_BYTES = 256 << 10;
+export const MAX_REQUEST_BYTES = 4 << 20;
+/** So that a killed tab loses little on a slow link and a fast one is kept busy. */
+const ALONE: Sizing = { targetMs: 1000, first: 2 << 20, least: 1 << 20, most: MAX_REQUEST_BYTES };
+/**
+ * While tokens flow: one at a time, with a pause in proportion after each, since they share the network with sums. Each costs
+ * some 3.5 ms of the machine's processors, whatever its size, so on a fast link they are large.
+ */
+const BESIDE_TOKENS: Sizing = { targetMs: 60, first: 256 << 10, least: 256 << 10, most: 2 << 20 };
 const REST_MS_PER_MIB = 60;
 
 /** Unwanted bytes between two spans that are read along rather than asked around: the padding between tensors. */
@@ -37,7 +46,7 @@ interface Job {
   take: (bytes: Uint8Array) => void;
 }
 
-const bytesOf = (jobs: readonly Job[]) => jobs.reduce((sum, { place }) => sum + place.length * place.count, 0);
+const bytesOf = (jobs: readonly Job[]) => bytesOfRuns(jobs.map(({ place }) => place));
 const sizeOf = (request: Span | Strides) =>
   'stride' in request ? request.length * request.count : request.to - request.from;
 
@@ -49,6 +58,8 @@ export interface Fetcher {
 interface FetcherOptions {
   source: ByteSource;
   signal: AbortSignal;
+  /** For answers. */
+  buffers: SpareBuffers;
   /** Bytes that the source was asked for and gave. */
   onTransfer: (bytes: number) => void;
   /** The first failure, of a request or of an `accept`; nothing is asked for after it. */
@@ -56,11 +67,12 @@ interface FetcherOptions {
 }
 
 /** Requests go out once the caller's task is over, so that what it asks for in one go is put together. */
-export function createFetcher({ source, signal, onTransfer, onError }: FetcherOptions): Fetcher {
+export function createFetcher({ source, signal, buffers, onTransfer, onError }: FetcherOptions): Fetcher {
   const queue: (Span | Strides)[] = [];
   let active = 0;
   let scheduled = false;
-  let requestBytes = FIRST_REQUEST_BYTES;
+  /** Bytes that the last request brought in a millisecond. */
+  let perMs: number | undefined;
   let failed = false;
 
   function enqueue(request: Span | Strides): void {
@@ -92,10 +104,14 @@ export function createFetcher({ source, signal, onTransfer, onError }: FetcherOp
     }
   }
 
+  function requestBytes(): number {
+    const { targetMs, first, least, most } = tokensFlow() ? BESIDE_TOKENS : ALONE;
+    return perMs === undefined ? first : Math.min(most, Math.max(least, perMs * targetMs));
+  }
+
   /** What the next request asks for: spans that touch, and more places where the source takes several at once. */
   function takeJobs(): Job[] {
-    const longest = tokensFlow() ? REQUEST_BESIDE_TOKENS_BYTES : requestBytes;
-    let left = longest;
+    let left = requestBytes();
     const jobs: Job[] = [];
     while (queue.length > 0 && (jobs.length === 0 || (jobs.length < MAX_RUNS && sizeOf(queue[0]!) <= left))) {
       const job = takeJob(left);
@@ -134,8 +150,7 @@ export function createFetcher({ source, signal, onTransfer, onError }: FetcherOp
     const began = performance.now();
     const bytes = await ask(jobs.map(({ place }) => place));
     checkLength(bytes, bytesOf(jobs));
-    const perMs = bytes.length / Math.max(1, performance.now() - began);
-    requestBytes = Math.min(MAX_REQUEST_BYTES, Math.max(MIN_REQUEST_BYTES, perMs * TARGET_MS));
+    perMs = bytes.length / Math.max(1, performance.now() - began);
     onTransfer(bytes.length);
     let at = 0;
     for (const job of jobs) {
@@ -143,11 +158,16 @@ export function createFetcher({ source, signal, onTransfer, onError }: FetcherOp
       job.take(bytes.subarray(at, at + size));
       at += size;
     }
+    buffers.give(bytes);
   }
 
-  function ask(places: readonly Runs[]): Promise<Uint8Array> {
-    const [{ offset, stride, length, count }] = places as [Runs, ...Runs[]];
-    if (places.length > 1 && source.readMany) return source.readMany(places, signal);
+  async function ask(places: readonly Runs[]): Promise<Uint8Array> {
+    if (source.readMany) {
+      const bytes = buffers.take(bytesOfRuns(places));
+      await source.readMany(places, bytes, signal);
+      return bytes;
+    }
+    const [{ offset, stride, length, count }] = places as [Runs];
     if (count === 1) return source.read(offset, offset + length, signal);
     if (!source.readStrided) throw new Error('This source cannot cut columns.');
     return source.readStrided(offset, stride, length, count, signal);

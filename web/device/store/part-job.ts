@@ -1,6 +1,7 @@
 /** How parts of one tensor are put together: held pieces are copied in, gaps are fetched, and each new piece is stored. */
 
 import { freeBuffer } from '../../model/free.ts';
+import type { SpareBuffers } from '../../model/spare.ts';
 import type { ByteSource, TensorInfo } from '../../model/types.ts';
 import type { Range } from '../../plan/types.ts';
 import { deferred } from '../deferred.ts';
@@ -32,7 +33,9 @@ export interface PartGroup {
 interface Canvas {
   grid: Grid;
   want: Range;
-  bytes: Uint8Array;
+  bytes: Uint8Array<ArrayBuffer>;
+  /** To be called once its parts have been taken: its memory may be used again. */
+  release(): void;
 }
 
 interface JobOptions {
@@ -41,6 +44,7 @@ interface JobOptions {
   store: ShardStore | undefined;
   source: ByteSource;
   fetcher: Fetcher;
+  buffers: SpareBuffers;
   report: (kind: 'stored' | 'fetched', bytes: number) => void;
   fail: (error: unknown) => void;
 }
@@ -82,9 +86,21 @@ export function bytesOfPart(canvas: Canvas, { rows, cols }: TensorPart): { bytes
  * Starts everything that a group needs; all that is known to be missing is asked for before this returns.
  * The promise never rejects: failures go to `fail`.
  */
-export function fillCanvas({ group, digest, store, source, fetcher, report, fail }: JobOptions): Promise<Canvas> {
+export function fillCanvas(options: JobOptions): Promise<Canvas> {
+  const { group, digest, store, source, fetcher, buffers, report, fail } = options;
   const { tensor, grid, want } = group;
-  const canvas: Canvas = { grid, want, bytes: new Uint8Array(group.bytes) };
+  const { use, gaps } = cover(store?.held(digest, tensor.name, grid.axis) ?? [], want);
+  // What the store gets must be alone in its buffer: one piece goes there as it is, of several each is copied.
+  const isPiece = store?.writable && use.length === 0 && cutAtGrid(grid, want).length === 1;
+  const bytes = isPiece ? new Uint8Array(group.bytes) : buffers.take(group.bytes);
+  let users = 1;
+  const release = () => {
+    users--;
+    if (users > 0) return;
+    if (isPiece) freeBuffer(bytes);
+    else buffers.give(bytes);
+  };
+  const canvas: Canvas = { grid, want, bytes, release };
   const { promise, resolve } = deferred<Canvas>();
 
   let missing = want[1] - want[0];
@@ -102,8 +118,15 @@ export function fillCanvas({ group, digest, store, source, fetcher, report, fail
     bytes: (range[1] - range[0]) * grid.unitBytes,
   });
   const keep = (range: Range) => {
+    if (!store?.writable) return;
+    if (isPiece) {
+      users++;
+      store.write(nameOf(range), bytes, release);
+      return;
+    }
     for (const piece of cutAtGrid(grid, range)) {
-      if (store?.writable) store.write(nameOf(piece), cut(canvas, piece));
+      const copy = cut(canvas, piece);
+      store.write(nameOf(piece), copy, () => freeBuffer(copy));
     }
   };
   const finish = (range: Range) => {
@@ -117,7 +140,6 @@ export function fillCanvas({ group, digest, store, source, fetcher, report, fail
     else fetchWholeRows(tensor, canvas, gaps, fetcher, finish);
   };
 
-  const { use, gaps } = cover(store?.held(digest, tensor.name, grid.axis) ?? [], want);
   fetchGaps(gaps);
   if (store && use.length > 0) {
     readHeld(store, use.map(nameOf), wantedOf(use, want), (piece, wanted, bytes) => {

@@ -1,6 +1,6 @@
 /** Parts of tensors from the shard store where they are held, and from the source where not; what is new is stored. */
 
-import { freeBuffer } from '../../model/free.ts';
+import { createSpareBuffers } from '../../model/spare.ts';
 import type { ByteSource } from '../../model/types.ts';
 import { deferred } from '../deferred.ts';
 import { tokensFlow } from '../pace.ts';
@@ -13,7 +13,10 @@ import type { ByteProgress, StreamingPartReader } from './types.ts';
 /** Bytes of parts that are read ahead of the caller; a larger part is read alone. */
 const AHEAD_BYTES = 16 << 20;
 /** The same while tokens flow: what is there already must not be waited for by tokens. */
-const AHEAD_BESIDE_TOKENS_BYTES = 2 << 20;
+const AHEAD_BESIDE_TOKENS_BYTES = 4 << 20;
+
+/** Buffers kept for the next answers and parts while a stream runs. */
+const SPARE_BYTES = 16 << 20;
 
 interface PartReaderOptions {
   source: ByteSource;
@@ -43,8 +46,9 @@ export function createPartReader({ source, digest, store }: PartReaderOptions): 
       progress[kind] += bytes;
       if (kind !== 'transferred') onProgress?.({ ...progress });
     };
+    const buffers = createSpareBuffers(SPARE_BYTES);
     const fetcher = createFetcher({
-      source,
+      ...{ source, buffers },
       signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
       onTransfer: (bytes) => report('transferred', bytes),
       onError: failure.reject,
@@ -60,7 +64,7 @@ export function createPartReader({ source, digest, store }: PartReaderOptions): 
       while (next < groups.length && (ahead === 0 || ahead + groups[next]!.bytes <= most)) {
         const group = groups[next++]!;
         ahead += group.bytes;
-        filling.push(fillCanvas({ group, digest, store, source, fetcher, report, fail: failure.reject }));
+        filling.push(fillCanvas({ group, digest, store, source, fetcher, buffers, report, fail: failure.reject }));
       }
     };
 
@@ -74,12 +78,13 @@ export function createPartReader({ source, digest, store }: PartReaderOptions): 
           signal?.throwIfAborted();
           yield { part, ...bytesOfPart(canvas, part) };
         }
-        freeBuffer(canvas.bytes);
+        canvas.release();
         ahead -= group.bytes;
       }
     } finally {
       signal?.removeEventListener('abort', abort);
       stop.abort();
+      buffers.close();
     }
   };
 

@@ -4,7 +4,6 @@
  * whatever goes wrong with it is told once in words, and the load goes on without it.
  */
 import { delMany, get, getMany, keys, promisifyRequest, set, setMany, type UseStore } from 'idb-keyval';
-import { freeBuffer } from '../../model/free.ts';
 import { hashHex } from '../../model/hash.ts';
 import type { Range } from '../../plan/types.ts';
 import { restAfter, tokensFlow, untilQuiet } from '../pace.ts';
@@ -68,8 +67,11 @@ export interface ShardStore {
   read(names: readonly PieceName[]): Promise<(Uint8Array | undefined)[]>;
   /** Whether `write` does anything: false once the storage is full or failed. */
   readonly writable: boolean;
-  /** Queues a piece; the store owns `bytes` from here, which must be a buffer of its own. */
-  write(name: PieceName, bytes: Uint8Array<ArrayBuffer>): void;
+  /**
+   * Queues a piece. Its bytes are all of their buffer and stay as they are until `written`, which is not called where the
+   * store gives up.
+   */
+  write(name: PieceName, bytes: Uint8Array<ArrayBuffer>, written?: () => void): void;
   /** Resolves when the queue is short enough to write more. Never rejects. */
   ready(): Promise<void>;
   /** Resolves when everything queued is stored, or the store gave up. Never rejects. */
@@ -88,6 +90,13 @@ interface StoreOptions {
   database?: UseStore;
   /** Longest wait for the list of what is stored. */
   patienceMs?: number;
+}
+
+/** A piece that is still to be written. */
+interface Waiting {
+  name: PieceName;
+  bytes: Uint8Array<ArrayBuffer>;
+  written?: (() => void) | undefined;
 }
 
 interface PieceValue {
@@ -135,10 +144,10 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
   for (const [, digest, tensor, axis, from, to] of found) remember({ digest, tensor, axis }, [from, to]);
 
   let state: 'open' | 'full' | 'failed' = 'open';
-  let queue: { name: PieceName; bytes: Uint8Array<ArrayBuffer> }[] = [];
+  let queue: Waiting[] = [];
   let pendingBytes = 0;
   /** Pieces that wait or are being written, by key: they can be read all the same. */
-  const unwritten = new Map<string, { name: PieceName; bytes: Uint8Array<ArrayBuffer> }>();
+  const unwritten = new Map<string, Waiting>();
   let writing: Promise<void> | undefined;
   let waiting: (() => void)[] = [];
   const ballast = createBallast();
@@ -213,16 +222,16 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
         giveUp(error);
         return;
       }
-      for (const { name, bytes } of batch) {
+      for (const { name, written } of batch) {
         unwritten.delete(waitingKey(name));
         remember(name, name.range);
-        freeBuffer(bytes);
+        written?.();
       }
-      const written = batch.reduce((sum, { name }) => sum + name.bytes, 0);
-      ballast(written);
-      pendingBytes -= written;
+      const bytes = batch.reduce((sum, { name }) => sum + name.bytes, 0);
+      ballast(bytes);
+      pendingBytes -= bytes;
       if (pendingBytes < mayWait()) wake();
-      await restAfter(written, REST_MS_PER_MIB);
+      await restAfter(bytes, REST_MS_PER_MIB);
     }
   }
 
@@ -271,10 +280,11 @@ function createShardStore(database: UseStore, found: readonly PieceKey[], onNote
       return state === 'open';
     },
 
-    write(name, bytes) {
+    write(name, bytes, written) {
       if (state !== 'open') return;
-      queue.push({ name, bytes });
-      unwritten.set(waitingKey(name), { name, bytes });
+      const piece = { name, bytes, written };
+      queue.push(piece);
+      unwritten.set(waitingKey(name), piece);
       remember(name, name.range);
       pendingBytes += name.bytes;
       writing ??= writeAll().finally(() => {
