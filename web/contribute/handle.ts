@@ -1,5 +1,5 @@
 /** `window.edgevisor` of the contribute page: enters the room of its link and lends this device. */
-import { type Remote, transfer, wrap } from 'comlink';
+import { type Remote, transfer } from 'comlink';
 import type { ContributeHandle, ContributeStatus } from '../api.ts';
 import { browserName } from '../device/browser-name.ts';
 import type { DeviceWorker } from '../device/device.worker.ts';
@@ -11,6 +11,7 @@ import type { About } from '../mesh/control.ts';
 import { openPageMesh, type PageMesh, secretIn } from '../mesh/page-mesh.ts';
 import { isSecret } from '../mesh/secret.ts';
 import { count } from '../plan/ranges.ts';
+import { startDevice } from './start-device.ts';
 import { createWakeLock } from './wake-lock.ts';
 
 /** How often the status is looked at while the device lends, in ms. */
@@ -151,19 +152,11 @@ async function lend(
 ): Promise<Lending> {
   const { backend = 'auto', threads, emulation } = options;
   const raw = new Worker(new URL('../device/device.worker.ts', import.meta.url), { type: 'module', name: 'device' });
-  const worker = wrap<DeviceWorker>(raw);
-  const failed = new Promise<never>((_, reject) => {
-    raw.addEventListener('error', (event) => {
-      reject(
-        new Error(`The Worker that computes stopped${event.message ? `: ${event.message}` : ''}. Reload the page.`),
-      );
-    });
+  const { worker, about } = await startDevice(raw, {
+    ...{ backend, emulation },
+    ...(threads && { threads }),
+    ...(memory && { memory }),
   });
-  failed.catch(() => undefined);
-  const about = await Promise.race([
-    worker.start({ backend, emulation, ...(threads && { threads }), ...(memory && { memory }) }),
-    failed,
-  ]);
   const mesh = await openPageMesh({
     ...{ secret, role: 'device', name, browser: browserName(navigator.userAgent), noRtc: emulation.noRtc },
     connect: (port, self) => void worker.connect(transfer(port, [port]), self),
