@@ -135,6 +135,24 @@ describe('a stream of parts', () => {
     expect(last).toEqual({ stored: 0, fetched: file.length, transferred: file.length, total: file.length });
   });
 
+  test('leaves alone what a source gives, which may be a part of what it keeps', async () => {
+    const kept = [patternBytes(1 << 20, 1), patternBytes(1 << 20, 2)] as const;
+    const far = Array.from({ length: 60 }, (_, i) => tensorOf(`blk.${i}.attn_q.weight`, 'F32', 256, 1024, i << 21));
+    const source: ByteSource = {
+      ...{ name: 'kept.gguf', size: 120 << 20 },
+      read: async (from, to) => kept[(from >> 21) & 1]!.subarray(0, to - from),
+    };
+    const stream = createPartReader({ source, digest: 'd' }).stream(
+      far.map((tensor) => ({ tensor, rows: [0, 256], cols: [0, 1024] })),
+    );
+    let index = 0;
+    for await (const { bytes } of stream) {
+      expect(Buffer.compare(bytes, patternBytes(1 << 20, 1 + (index & 1)))).toBe(0);
+      index++;
+    }
+    expect(index).toBe(60);
+  });
+
   test('reads ahead no more than its bound while the caller waits', async () => {
     const big = patternBytes(100 << 20);
     const wide = Array.from({ length: 100 }, (_, i) => tensorOf(`blk.${i}.attn_q.weight`, 'F32', 256, 1024, i << 20));

@@ -32,7 +32,8 @@ export function countingSource(file: Uint8Array, options: { strided?: boolean; m
   const take = (from: number, to: number) => {
     for (let i = from; i < to; i++) counts[i]!++;
     taken += to - from;
-    return file.slice(from, to);
+    // Not a copy: whoever reads may not write into it, nor let its buffer go.
+    return file.subarray(from, to);
   };
   return {
     name: 'test.gguf',

@@ -148,7 +148,11 @@ export function createFetcher({ source, signal, buffers, onTransfer, onError }: 
 
   async function carryOut(jobs: readonly Job[]): Promise<void> {
     const began = performance.now();
-    const bytes = await ask(jobs.map(({ place }) => place));
+    const places = jobs.map(({ place }) => place);
+    // Only a buffer of our own may be used again: what a source gives may be a part of what it keeps.
+    const own = source.readMany && buffers.take(bytesOfRuns(places));
+    if (own) await source.readMany?.(places, own, signal);
+    const bytes = own ?? (await ask(places[0]!));
     checkLength(bytes, bytesOf(jobs));
     perMs = bytes.length / Math.max(1, performance.now() - began);
     onTransfer(bytes.length);
@@ -158,16 +162,10 @@ export function createFetcher({ source, signal, buffers, onTransfer, onError }: 
       job.take(bytes.subarray(at, at + size));
       at += size;
     }
-    buffers.give(bytes);
+    if (own) buffers.give(own);
   }
 
-  async function ask(places: readonly Runs[]): Promise<Uint8Array> {
-    if (source.readMany) {
-      const bytes = buffers.take(bytesOfRuns(places));
-      await source.readMany(places, bytes, signal);
-      return bytes;
-    }
-    const [{ offset, stride, length, count }] = places as [Runs];
+  async function ask({ offset, stride, length, count }: Runs): Promise<Uint8Array> {
     if (count === 1) return source.read(offset, offset + length, signal);
     if (!source.readStrided) throw new Error('This source cannot cut columns.');
     return source.readStrided(offset, stride, length, count, signal);
