@@ -242,7 +242,7 @@ describe('a share', () => {
             checkWeights(change.weights, catalogue, file);
             const used = tilesOf(change.weights);
             warm?.take(used);
-            if (warm && current) warm.keep(current, change.released);
+            if (warm && current) warm.keep(current, change.released, change.weights);
             else for (const tile of change.released) backend.dropTile(tile);
             expect(backend.held.size).toBe(used.size + (warm?.bytes ?? 0));
             expect([...used].filter((tile) => !backend.held.has(tile))).toEqual([]);
@@ -318,12 +318,30 @@ describe('a share', () => {
     const warm = createWarmTiles({ tied: true, drop: backend.dropTile, most: () => 1000 });
     const first = await loadShare(load(wholeShare));
     const smaller = await loadMissing({ ...load({ ...wholeShare, qHeads: [[2, 6]] }), current: first, warm });
-    warm.keep(first, smaller.released);
+    warm.keep(first, smaller.released, smaller.weights);
     source.taken();
     const back = await loadMissing({ ...load(wholeShare), current: smaller.weights, warm });
     checkWeights(back.weights, catalogue, file);
     expect(sameTiles(tilesOf(back.weights), tilesOf(first))).toBe(true);
     expect(back.added).toEqual([]);
+    expect(source.taken()).toBe(0);
+  });
+
+  test('however often a share changes within another that is warm, nothing else is held beside it', async () => {
+    const { source, catalogue, file, backend, load } = await setUp();
+    const { dropTile: drop, held } = backend;
+    const warm = createWarmTiles({ tied: true, drop, most: () => 1000 });
+    const first = await loadShare(load(wholeShare));
+    source.taken();
+    let current = first;
+    for (const ffn of [480, 448, 480, 96]) {
+      const change = await loadMissing({ ...load({ ...wholeShare, ffn: [[0, ffn]] }), current, warm });
+      warm.take(tilesOf(change.weights));
+      warm.keep(current, change.released, change.weights);
+      current = change.weights;
+      checkWeights(current, catalogue, file);
+      expect(sameTiles(held, new Set([...tilesOf(first), ...tilesOf(current)]))).toBe(true);
+    }
     expect(source.taken()).toBe(0);
   });
 

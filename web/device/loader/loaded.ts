@@ -58,7 +58,7 @@ export function missingOf({ wanted: { axis, ranges }, tiles }: FilledMatrix): Ra
 
 /** Tiles that a loaded set has of a matrix. */
 export function tilesOfMatrix(
-  { role, layer }: WantedMatrix,
+  { role, layer }: Pick<WantedMatrix, 'role' | 'layer'>,
   current: LoadedWeights,
   tied: boolean,
 ): readonly HeldTile[] {

@@ -340,7 +340,7 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       else executor = createExecutor(from.catalogue.hyper, device, change.weights);
       for (const { layer, kvHead, from: start, slice } of kv) await device.writeKv(layer, kvHead, start, slice);
       warm?.take(tilesOf(change.weights));
-      if (old) warm?.keep(old, change.released);
+      if (old) warm?.keep(old, change.released, change.weights);
       if (backend !== device) throw new DeviceError('lost', 'The device that computed is gone.');
       run = startStageRun({
         ...{ assignment, executor, self, host: hostLink, peers, held, watcher: options.watcher },
