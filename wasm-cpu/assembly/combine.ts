@@ -1,5 +1,5 @@
 // One position's attention rows out of the parts of their chunks.
-import { A_F32, A_N, PART_BYTES, chunksOf, count, field, fieldInt, position, take } from './layout';
+import { A_F32, A_N, PART_BYTES, chunksOf, count, field, fieldInt, position, firstPiece, nextPiece } from './layout';
 import { quantizeBlock } from './quantize';
 import { exp2 } from './simd';
 
@@ -48,9 +48,7 @@ export function combine(op: usize, thread: i32): void {
   const values = <usize>load<u32>(record, A_F32);
   const chunks = chunksOf(position() + 1);
   let weighed = -1;
-  for (;;) {
-    const from = take(op, chunk);
-    if (from >= blocks) break;
+  for (let from = firstPiece(thread, chunk); from < blocks; from = nextPiece(op, chunk)) {
     const to = min(from + chunk, blocks);
     for (let i = from; i < to; i++) {
       const start = i << 5;

@@ -1,6 +1,6 @@
 // Tiles times several positions, in f32: 8 rows of weights are unpacked into a panel that stays in the first cache, and meet
 // 4 positions at a time, whose 8 × 4 sums stay in registers.
-import { A_F32, A_N, PANEL, count, field, fieldInt, take } from './layout';
+import { A_F32, A_N, PANEL, count, field, fieldInt, firstPiece, nextPiece } from './layout';
 import { madd } from './simd';
 import { PANEL_BLOCKS, unpackFours } from './tiles';
 
@@ -66,11 +66,9 @@ export function gemm(op: usize, thread: i32, kind: i32): void {
   const positions = count();
   const xStride = <usize>load<i32>(record, A_N) << 4;
   const x = <usize>load<u32>(record, A_F32) + (<usize>fieldInt(op, 6) << 9);
-  for (;;) {
-    let g = take(op, chunk);
-    if (g >= groups) break;
-    const to = min(g + chunk, groups);
-    for (; g < to; g++) {
+  for (let piece = firstPiece(thread, chunk); piece < groups; piece = nextPiece(op, chunk)) {
+    const to = min(piece + chunk, groups);
+    for (let g = piece; g < to; g++) {
       const both = fours - (g << 1) > 1;
       for (let b = 0; b < blocks; b += PANEL_BLOCKS) {
         const n = min(PANEL_BLOCKS, blocks - b);

@@ -50,16 +50,16 @@ function barrier(threads: i32): void {
 function execute(op: usize, thread: i32): void {
   switch (fieldInt(op, 0)) {
     case 1: embed(op); break;
-    case 2: merge(op); break;
-    case 3: norm(op); break;
+    case 2: merge(op, thread); break;
+    case 3: norm(op, thread); break;
     case 4: matmulQ4(op, thread); break;
     case 5: matmulQ8(op, thread); break;
     case 6: matmulFloat(op, thread); break;
-    case 7: ropeAndKeep(op); break;
+    case 7: ropeAndKeep(op, thread); break;
     case 8: attention(op, thread); break;
     case 9: combine(op, thread); break;
-    case 10: silu(op); break;
-    case 11: clear(op); break;
+    case 10: silu(op, thread); break;
+    case 11: clear(op, thread); break;
     default: unreachable();
   }
 }

@@ -1,7 +1,7 @@
 // Tiles of plain values. Device layout: groups of 4 rows; column by column, the four rows' values side by side
 // (16 bytes a column for f32, 8 for f16 and bf16). Activations are f32.
 import { gemm } from './gemm';
-import { A_F32, count, field, fieldInt, take } from './layout';
+import { A_F32, count, field, fieldInt, firstPiece, nextPiece } from './layout';
 import { TILE_BF16, TILE_F16, TILE_F32, fourRows } from './tiles';
 
 // @ts-ignore: decorator
@@ -26,11 +26,9 @@ export function matmulFloat(op: usize, thread: i32): void {
   const chunk = fieldInt(op, 10) << 1;
   const groupBytes = cols << (kind == TILE_F32 ? 4 : 3);
   const x = <usize>load<u32>(field(op, 5), A_F32) + (<usize>fieldInt(op, 6) << 7);
-  for (;;) {
-    let g = take(op, chunk);
-    if (g >= fours) break;
-    const to = min(g + chunk, fours);
-    for (; g < to; g++) {
+  for (let piece = firstPiece(thread, chunk); piece < fours; piece = nextPiece(op, chunk)) {
+    const to = min(piece + chunk, fours);
+    for (let g = piece; g < to; g++) {
       const w = field(op, 2) + <usize>g * groupBytes;
       const out = field(op, 7) + <usize>(g << 4);
       const start = add ? v128.load(out) : f32x4.splat(0);

@@ -3,7 +3,7 @@
 //   4 scales (f32), 4 minima (f32), 4 vectors of 16 bytes. Byte 4·row + c of vector j holds column 8j + c in its low
 //   nibble and column 8j + 4 + c in its high one, so that one 4-byte broadcast of activations serves four rows, and the
 //   four lanes of an accumulator are four rows: no sums across lanes, no shuffles.
-import { A_HI, A_HML, A_LO, A_SCALE, A_SUM, count, field, fieldInt, take } from './layout';
+import { A_HI, A_HML, A_LO, A_SCALE, A_SUM, count, field, fieldInt, firstPiece, nextPiece } from './layout';
 import { gemm } from './gemm';
 import { BLOCK_BYTES, HALF_BYTES, TILE_Q4 } from './tiles';
 import { joinPairs, whole } from './simd';
@@ -149,11 +149,9 @@ export function matmulQ4(op: usize, thread: i32): void {
   const lo = <usize>load<u32>(record, A_LO) + <usize>(first << 6);
   const scale = <usize>load<u32>(record, A_SCALE) + <usize>(first << 2);
   const blockSum = <usize>load<u32>(record, A_SUM) + <usize>(first << 2);
-  for (;;) {
-    let g = take(op, chunk);
-    if (g >= groups) break;
-    const to = min(g + chunk, groups);
-    for (; g < to; g++) {
+  for (let piece = firstPiece(thread, chunk); piece < groups; piece = nextPiece(op, chunk)) {
+    const to = min(piece + chunk, groups);
+    for (let g = piece; g < to; g++) {
       const w = field(op, 2) + <usize>g * <usize>blocks * BLOCK_BYTES;
       const out = field(op, 7) + <usize>(g << 5);
       // The last group may have a second half of padding, whose place in y belongs to somebody else.

@@ -4,7 +4,7 @@
 // The weights take all 8 bits, so they meet the upper 16 bits of the activations, then their lowest byte, in 16-bit lanes:
 // sums of products stay inside i32, no relaxed instruction.
 import { gemm } from './gemm';
-import { A_HI, A_LO, A_SCALE, A_SUM, count, field, fieldInt, take } from './layout';
+import { A_HI, A_LO, A_SCALE, A_SUM, count, field, fieldInt, firstPiece, nextPiece } from './layout';
 import { joinPairs, whole } from './simd';
 import { TILE_Q8, headerQ8 } from './tiles';
 
@@ -62,11 +62,9 @@ export function matmulQ8(op: usize, thread: i32): void {
   const lo = <usize>load<u32>(record, A_LO) + <usize>(first << 6);
   const scale = <usize>load<u32>(record, A_SCALE) + <usize>(first << 2);
   const blockSum = <usize>load<u32>(record, A_SUM) + <usize>(first << 2);
-  for (;;) {
-    let g = take(op, chunk);
-    if (g >= fours) break;
-    const to = min(g + chunk, fours);
-    for (; g < to; g++) {
+  for (let piece = firstPiece(thread, chunk); piece < fours; piece = nextPiece(op, chunk)) {
+    const to = min(piece + chunk, fours);
+    for (let g = piece; g < to; g++) {
       const out = field(op, 7) + <usize>(g << 4);
       let w = field(op, 2) + <usize>g * <usize>blocks * (header + 128);
       let sum = add ? v128.load(out) : f32x4.splat(0);

@@ -1,4 +1,4 @@
-import { A_F32, A_N, count, field, fieldFloat, fieldInt, take } from './layout';
+import { A_F32, A_N, count, field, fieldFloat, fieldInt, firstPiece, nextPiece } from './layout';
 import { panelColumn, putPanel } from './panel';
 import { quantizeBlock } from './quantize';
 import { sum4 } from './simd';
@@ -23,23 +23,19 @@ export function rmsNorm(x: usize, y: usize, weight: usize, n: i32, epsilon: f32)
 }
 
 /** Zeroes; for a member that owns nothing of a matrix. Fields: 2 address, 3 bytes a position. One unit a position. */
-export function clear(op: usize): void {
+export function clear(op: usize, thread: i32): void {
   const bytes = field(op, 3);
   const total = count();
-  for (;;) {
-    const t = take(op, 1);
-    if (t >= total) break;
+  for (let t = firstPiece(thread, 1); t < total; t = nextPiece(op, 1)) {
     memory.fill(field(op, 2) + <usize>t * bytes, 0, bytes);
   }
 }
 
 /** residual += partial. Fields: 2 residual, 3 partial, 4 dim. One unit a position. */
-export function merge(op: usize): void {
+export function merge(op: usize, thread: i32): void {
   const bytes = <usize>(fieldInt(op, 4) << 2);
   const total = count();
-  for (;;) {
-    const t = take(op, 1);
-    if (t >= total) break;
+  for (let t = firstPiece(thread, 1); t < total; t = nextPiece(op, 1)) {
     const residual = field(op, 2) + <usize>t * bytes;
     const partial = field(op, 3) + <usize>t * bytes;
     for (let i: usize = 0; i < bytes; i += 16) {
@@ -52,16 +48,14 @@ export function merge(op: usize): void {
  * RMS norm of the residual stream into an activations record; with a partial, residual += partial first.
  * Fields: 2 residual, 3 partial or 0, 4 weight, 5 record, 6 epsilon (f32), 7: 1 = only the last position, into slot 0.
  */
-export function norm(op: usize): void {
+export function norm(op: usize, thread: i32): void {
   const record = field(op, 5);
   const n = load<i32>(record, A_N);
   const bytes = <usize>(n << 2);
   const partialBase = field(op, 3);
   const last = fieldInt(op, 7);
   const total = count();
-  for (;;) {
-    const t = take(op, 1);
-    if (t >= total) break;
+  for (let t = firstPiece(thread, 1); t < total; t = nextPiece(op, 1)) {
     const residual = field(op, 2) + <usize>t * bytes;
     if (partialBase) {
       const partial = partialBase + <usize>t * bytes;

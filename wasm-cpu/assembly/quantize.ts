@@ -1,5 +1,5 @@
 // Activations as the products want them: 24-bit integers for one position, panels of f32 for several.
-import { A_F32, A_HI, A_HML, A_LO, A_N, A_SCALE, A_SUM, count, field, fieldInt, take } from './layout';
+import { A_F32, A_HI, A_HML, A_LO, A_N, A_SCALE, A_SUM, count, field, fieldInt, firstPiece, nextPiece } from './layout';
 import { panelColumn, putPanel } from './panel';
 import { exp4, max4 } from './simd';
 
@@ -68,7 +68,7 @@ export function quantizeBlock(source: usize, record: usize, block: i32): void {
 }
 
 /** silu(gate) · up, as activations. Fields: 2 record, 3 chunk of blocks, 4 gate, 5 up (both [T][n]). */
-export function silu(op: usize): void {
+export function silu(op: usize, thread: i32): void {
   const record = field(op, 2);
   const chunk = fieldInt(op, 3);
   const gate = field(op, 4);
@@ -79,9 +79,7 @@ export function silu(op: usize): void {
   const panel = count() > 1;
   const total = count() * blocks;
   const one = f32x4.splat(1);
-  for (;;) {
-    const from = take(op, chunk);
-    if (from >= total) break;
+  for (let from = firstPiece(thread, chunk); from < total; from = nextPiece(op, chunk)) {
     const to = min(from + chunk, total);
     for (let i = from; i < to; i++) {
       const start = <usize>(i << 7);

@@ -1,4 +1,4 @@
-import { KV_BYTES, KV_K, KV_K_SCALES, KV_V, KV_V_SCALES, count, field, fieldFloat, fieldInt, position, take } from './layout';
+import { KV_BYTES, KV_K, KV_K_SCALES, KV_V, KV_V_SCALES, count, field, fieldFloat, fieldInt, position, firstPiece, nextPiece } from './layout';
 import { rmsNorm } from './norm';
 import { max4 } from './simd';
 
@@ -50,7 +50,7 @@ function keep(x: usize, headDim: i32, into: usize, scales: usize, at: i32): void
  * Fields: 2 q, 3 query heads, 4 k, 5 KV heads, 6 v, 7 headDim, 8 rope dims, 9: 1 = halves, 10 table (f32[T][dims]),
  * 11 q bias, 12 k bias, 13 v bias, 14 q norm, 15 k norm (0 where there is none), 16 epsilon, 17 KV records, 18 chunk.
  */
-export function ropeAndKeep(op: usize): void {
+export function ropeAndKeep(op: usize, thread: i32): void {
   const queryHeads = fieldInt(op, 3);
   const kvHeads = fieldInt(op, 5);
   const headDim = fieldInt(op, 7);
@@ -61,9 +61,7 @@ export function ropeAndKeep(op: usize): void {
   const headBytes = <usize>(headDim << 2);
   const perPosition = queryHeads + 2 * kvHeads;
   const total = count() * perPosition;
-  for (;;) {
-    const from = take(op, chunk);
-    if (from >= total) break;
+  for (let from = firstPiece(thread, chunk); from < total; from = nextPiece(op, chunk)) {
     const to = min(from + chunk, total);
     for (let i = from; i < to; i++) {
       const t = i / perPosition;
