@@ -2,10 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { Backend, Step, StepOp } from '../../web/device/backend.ts';
+import { decodeBest } from '../../web/device/best.ts';
 import { soloLayers } from '../../web/device/executor.ts';
 import { createWasmBackend } from '../../web/device/wasm/index.ts';
 import type { HyperParameters } from '../../web/model/types.ts';
 import { CUT_OPTIONS, cutInParts } from './cut-tiles.ts';
+import { BEST_ROWS, findBestOf } from './find-best.ts';
 import { type RandomShape, randomModel, relativeError, type TileKind } from './random-model.ts';
 import { createReferenceBackend } from './reference-backend.ts';
 
@@ -246,4 +248,50 @@ test('a step outside the context is refused', async () => {
   const model = randomModel(SMALL, ['q4'], 1, 5);
   const backend = await wasm(model.hyper, false);
   await expect(backend.run({ position: CONTEXT, count: 1, ops: [], output: 'none' })).rejects.toThrow(/context of 96/);
+});
+
+describe('candidates that the kernels find', () => {
+  // Whole blocks of logits or not, a tail that is no whole vector, less than one block.
+  test.each([
+    [BEST_ROWS, false],
+    [BEST_ROWS + 3, true],
+    [1536, false],
+    [70, false],
+  ])('are those of all %i logits (plain: %s)', async (rows, plain) => {
+    const found = await findBestOf((options) => wasm(options.hyper, plain), rows);
+    expect(found).toHaveLength(7);
+    for (const { actual, expected } of found) {
+      expect(actual.ids).toEqual(expected.ids);
+      expect(actual.logits).toEqual(expected.logits);
+      if (Number.isNaN(expected.logSumExp)) expect(actual.logSumExp).toBeNaN();
+      else expect(Math.abs(actual.logSumExp - expected.logSumExp)).toBeLessThan(1e-6);
+    }
+    expect(found.at(-1)!.actual.logSumExp).toBeNaN();
+  });
+
+  test('are none, and the sum is no number, where a single logit is none', async () => {
+    const rows = 520;
+    const shape: RandomShape = {
+      ...SMALL,
+      layers: 1,
+      dim: 32,
+      heads: 1,
+      kvHeads: 1,
+      headDim: 32,
+      ffn: 32,
+      vocab: rows,
+    };
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      const backend = await wasm(randomModel(shape, ['f32'], 1, 7).hyper, false);
+      const values = Float32Array.from({ length: rows * 32 }, (_, i) => (i % 32 === 0 ? i / 32 : 0));
+      values[300 * 32] = bad;
+      const tile = await backend.addTile('head', { rows, cols: 32, kind: 'f32', values });
+      backend.setHead([{ tile, row: 0, col: 0 }], new Float32Array(32).fill(1));
+      const words = await backend.run({
+        ...{ position: 0, count: 1, residual: new Float32Array(32).fill(1), ops: [{ op: 'head', positions: 'last' }] },
+        ...{ output: 'best', best: { top: 3, temperature: 1 } },
+      });
+      expect(decodeBest(words, 1, (row) => row).logSumExp).toBeNaN();
+    }
+  });
 });

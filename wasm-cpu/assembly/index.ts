@@ -13,6 +13,7 @@ import { matmulQ8 } from './matmul-q8';
 import { clear, merge, norm } from './norm';
 import { silu } from './quantize';
 import { ropeAndKeep } from './rope';
+import { summarize } from './summarize';
 
 /** Turns of a waiting loop before a thread sleeps: about 30 µs, longer than any wait between threads that all run. */
 const SPINS: i32 = 20000;
@@ -60,6 +61,7 @@ function execute(op: usize, thread: i32): void {
     case 9: combine(op, thread); break;
     case 10: silu(op, thread); break;
     case 11: clear(op, thread); break;
+    case 12: summarize(op, thread); break;
     default: unreachable();
   }
 }

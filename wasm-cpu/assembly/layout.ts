@@ -23,6 +23,9 @@
 /** 1 once a thread has waited longer than that. */
 // @ts-ignore: decorator
 @inline export const C_LATE: usize = 32;
+/** 1 / temperature (f32), for `summarize`. */
+// @ts-ignore: decorator
+@inline export const C_SELECTION_SCALE: usize = 36;
 // On cache lines of their own: every thread writes the count, every waiting thread reads the generation.
 // @ts-ignore: decorator
 @inline export const C_BARRIER_COUNT: usize = 128;

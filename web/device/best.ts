@@ -1,4 +1,4 @@
-/** The best logits as a device finds them itself (shaders/select.wgsl), so that the others need not be read. */
+/** The best logits as a device finds them itself (shaders/select.wgsl, wasm/selection.ts), so that the others need not be read. */
 import { logPositive } from './exponential.ts';
 import type { Candidates } from './want.ts';
 
@@ -16,7 +16,26 @@ const HEADER_WORDS = 4;
 export const wordsOfBest = (top: number): number => HEADER_WORDS + 2 * top;
 
 /**
- * Candidates out of select.wgsl's answer: largest logit, Σ exp((logit − largest) / temperature), whether a logit was NaN or
+ * What a device answers that has found the best itself.
+ * @param peak largest of all logits; not finite where one is NaN or infinite
+ * @param sum Σ exp((logit − peak) / temperature) over all of them
+ */
+export function encodeBest(best: Pick<Candidates, 'ids' | 'logits'>, peak: number, sum: number): Float32Array {
+  const values = new Float32Array(wordsOfBest(best.ids.length));
+  const words = new Uint32Array(values.buffer);
+  values[0] = peak;
+  values[1] = sum;
+  words[2] = Number(!Number.isFinite(peak));
+  words[3] = best.ids.length;
+  for (let i = 0; i < best.ids.length; i++) {
+    words[HEADER_WORDS + 2 * i] = best.ids[i]!;
+    values[HEADER_WORDS + 2 * i + 1] = best.logits[i]!;
+  }
+  return values;
+}
+
+/**
+ * Candidates out of such an answer: largest logit, Σ exp((logit − largest) / temperature), whether a logit was NaN or
  * infinite, number of candidates, then local row and logit of each.
  * @param rowToId global vocabulary row of a local one
  */

@@ -21,7 +21,7 @@ const before = (logitA: number, idA: number, logitB: number, idB: number): boole
 export function selectCandidates(parts: LogitPart[], want: Want): Candidates {
   const penalised = want.penalty ? parts.map((part) => penalise(part, want.penalty!)) : parts;
   return {
-    ...best(penalised, want.top),
+    ...bestOf(penalised, want.top),
     logSumExp: logSumExp(penalised, want.temperature),
   };
 }
@@ -58,7 +58,7 @@ function penalise(part: LogitPart, penalty: NonNullable<Want['penalty']>): Logit
 function logSumExp(parts: LogitPart[], temperature: number): number {
   const scale = 1 / (temperature || 1);
   let max = -Infinity;
-  for (const { logits } of parts) for (let i = 0; i < logits.length; i++) if (logits[i]! > max) max = logits[i]!;
+  for (const { logits } of parts) max = Math.max(max, largest(logits));
   if (max === Infinity) return Number.NaN;
   let sum = 0;
   for (const { logits } of parts) {
@@ -69,11 +69,18 @@ function logSumExp(parts: LogitPart[], temperature: number): number {
   return Number.isNaN(sum) ? sum : max * scale + logPositive(sum);
 }
 
+/** Not counting NaN. */
+function largest(logits: Float32Array): number {
+  let max = -Infinity;
+  for (let i = 0; i < logits.length; i++) if (logits[i]! > max) max = logits[i]!;
+  return max;
+}
+
 /**
  * The best `top`, sorted. A heap with the worst kept token at its root: most of a vocabulary fails the one comparison
  * with the root, so the cost is a scan for the few candidates that sampling wants.
  */
-function best(parts: LogitPart[], top: number): { ids: Uint32Array; logits: Float32Array } {
+export function bestOf(parts: LogitPart[], top: number): { ids: Uint32Array; logits: Float32Array } {
   const size = Math.min(
     top,
     parts.reduce((sum, part) => sum + part.logits.length, 0),
@@ -111,11 +118,15 @@ function best(parts: LogitPart[], top: number): { ids: Uint32Array; logits: Floa
 
   if (size > 0) {
     for (const { row, logits } of parts) {
-      for (let i = 0; i < logits.length; i++) {
+      let i = 0;
+      for (; i < logits.length && count < size; i++) if (!Number.isNaN(logits[i]!)) append(logits[i]!, row + i);
+      // Nearly all of a vocabulary is done with here.
+      let worst = values[0]!;
+      for (; i < logits.length; i++) {
         const logit = logits[i]!;
-        if (count < size) {
-          if (!Number.isNaN(logit)) append(logit, row + i);
-        } else if (logit >= values[0]! && before(logit, row + i, values[0]!, ids[0]!)) place(0, size, logit, row + i);
+        if (!(logit >= worst) || !before(logit, row + i, worst, ids[0]!)) continue;
+        place(0, size, logit, row + i);
+        worst = values[0]!;
       }
     }
   }

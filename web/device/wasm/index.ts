@@ -1,17 +1,20 @@
 /** The WASM backend: wasm-cpu's kernels on one or more threads over one memory. */
 import type { Backend, BackendOptions, KvSlice, LayerShare, PlacedTile, Step, Tile, TileData } from '../backend.ts';
 import { DeviceError } from '../backend.ts';
+import { MOST_BEST } from '../best.ts';
 import type { OperationTimer } from '../run-timed.ts';
 import { wasmFeatures } from './kernels.ts';
 import { createMemory } from './memory.ts';
 import { cutPacked, packedBytes, packTile } from './pack.ts';
 import { compileProgram, OP_FIELDS, type ResidentLayer, type Section, type WasmTile } from './program.ts';
 import { createScratch, MOST_HEADS_TOGETHER, type Scratch } from './scratch.ts';
+import { blocksOf, selectBest } from './selection.ts';
 import { CONTROL, takeTeam } from './team.ts';
 
 /** Word offsets in the control block; see wasm-cpu/assembly/layout.ts. */
 const POSITION = CONTROL;
 const COUNT = CONTROL + 1;
+const SELECTION_SCALE = CONTROL + 9;
 /** Below lie the control block and the kernels' constants. */
 const FIRST_FREE = 8192;
 /** Attention reads the scales of four positions at a time, and so up to three behind the last. */
@@ -60,7 +63,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
   const kv = new Map<string, KvHead>();
   let embedding: PlacedTile[] = [];
   let head = { tiles: [] as PlacedTile[], norm: 0, rows: 0 };
-  let logits = { at: 0, positions: 0 };
+  let logits = { at: 0, positions: 0, summary: 0 };
   let scratch: Scratch | undefined;
   let scratchKey = '';
   const programs = new Map<string, ResidentProgram>();
@@ -113,20 +116,23 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
   function ensureLogits(positions: number): void {
     if (logits.positions >= positions) return;
     if (logits.at) memory.free(logits.at);
-    logits = { at: memory.allocate(16 * Math.ceil(head.rows / 4) * positions), positions };
+    const bytes = 16 * Math.ceil(head.rows / 4) * positions;
+    const at = memory.allocate(bytes + 8 * blocksOf(head.rows));
+    logits = { at, positions, summary: at + bytes };
     forgetPrograms();
   }
 
   function program(step: Step): ResidentProgram {
     const buffers = currentScratch();
+    const best = step.output === 'best';
     const key = step.ops
-      .map((op) => `${op.op}${'layer' in op ? op.layer : ''}${'positions' in op ? op.positions : ''}`)
+      .map((op) => `${op.op}${'layer' in op ? op.layer : ''}${'positions' in op ? op.positions : ''}${best}`)
       .join();
     const known = programs.get(key);
     if (known) return known;
     const { words, sections } = compileProgram(step.ops, {
       ...{ hyper, threads, scratch: buffers, layer: residentLayer },
-      ...{ embedding, head, logits: logits.at },
+      ...{ embedding, head, logits: logits.at, summary: best ? logits.summary : undefined },
     });
     const made = { at: memory.allocate(Math.max(4, words.byteLength)), ops: words.length / OP_FIELDS, sections };
     memory.i32().set(words, made.at >> 2);
@@ -185,6 +191,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     for (let i = 0; i < opCount; i++) words[(at >> 2) + i * OP_FIELDS + TAKEN] = 0;
     words[POSITION] = position;
     words[COUNT] = count;
+    if (step.best) memory.f32()[SELECTION_SCALE] = 1 / (step.best.temperature || 1);
     try {
       if (step.timer) executeTimed(resident, step.timer);
       else team.execute(at, opCount);
@@ -194,6 +201,11 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     }
     const view = memory.f32();
     if (step.output === 'none') return view.subarray(0, 0);
+    if (step.output === 'best') {
+      const from = logits.summary >> 2;
+      const blocks = view.subarray(from, from + 2 * blocksOf(head.rows));
+      return selectBest(logitsView(view, 1), blocks, step.best ?? { top: 0, temperature: 0 });
+    }
     if (step.output === 'logits') {
       const positions = headOp?.positions === 'all' ? count : 1;
       return logitsView(view, positions);
@@ -273,6 +285,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     note: team.note,
     lost,
     timesOperations: true,
+    selection: { most: MOST_BEST, readLogits: async () => logitsView(memory.f32(), 1).slice() },
     reserve: (bytes) => memory.reserve(bytes),
     async addTile(_role, data: TileData): Promise<Tile> {
       if (data.cols % 32 !== 0) throw new Error(`a tile has whole blocks of 32 columns, not ${data.cols}`);
@@ -305,7 +318,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
       forgetPrograms();
       if (head.norm) memory.free(head.norm);
       if (logits.at) memory.free(logits.at);
-      logits = { at: 0, positions: 0 };
+      logits = { at: 0, positions: 0, summary: 0 };
       const rows = (tiles ?? []).reduce((n, { tile, row }) => Math.max(n, row + tile.rows), 0);
       head = { tiles: tiles ?? [], norm: norm ? floats(norm) : 0, rows };
     },

@@ -5,6 +5,7 @@ import type { HyperParameters } from '../../model/types.ts';
 import type { LayerShare, PlacedTile, StepOp, Tile } from '../backend.ts';
 import type { PackedTile } from './pack.ts';
 import type { Scratch } from './scratch.ts';
+import { blocksOf, summarized } from './selection.ts';
 
 export const OP_FIELDS = 32;
 
@@ -20,6 +21,7 @@ const CODE = {
   combine: 9,
   silu: 10,
   clear: 11,
+  summarize: 12,
 } as const;
 
 const FLOAT_KIND = { f32: 0, f16: 1, bf16: 2 } as const;
@@ -46,6 +48,8 @@ export interface ProgramContext {
   head: { tiles: PlacedTile[]; norm: number; rows: number };
   /** Address of the logits, room for as many positions as the step wants. */
   logits: number;
+  /** Where a summary of their blocks goes, if one is wanted. */
+  summary?: number | undefined;
 }
 
 class Fields {
@@ -215,6 +219,10 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Program 
         const last = op.positions === 'last';
         const { tiles, norm: weight, rows } = context.head;
         matmul(tiles, norm(weight, owed, last), context.logits, Math.ceil(rows / 4) * 4, last);
+        if (context.summary) {
+          const chunk = chunkOf(blocksOf(rows));
+          out.push(new Fields(CODE.summarize).set(2, context.logits, summarized(rows), context.summary, chunk));
+        }
       }
       owed = 0;
     }
