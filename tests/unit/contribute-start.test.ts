@@ -38,13 +38,25 @@ describe('the Worker that lends', () => {
   it('may measure itself for longer than it may take to start', async () => {
     const { promise, resolve } = deferred<About>();
     const start = vi.fn(() => promise);
-    const { endpoint, terminate } = setUp({ notes: () => [], start });
+    const { endpoint, terminate } = setUp({ status: () => undefined, start });
     const started = startDevice(endpoint, options);
     await vi.waitFor(() => expect(start).toHaveBeenCalled());
     await vi.advanceTimersByTimeAsync(120_000);
     resolve(about);
     expect((await started).about).toEqual(about);
     expect(terminate).not.toHaveBeenCalled();
+    terminate();
+  });
+
+  it('is not asked for its notes, which it tells once', async () => {
+    const notes = ['This browser stores nothing.'];
+    const { endpoint, terminate } = setUp({
+      status: () => undefined,
+      start: async () => about,
+      notes: () => notes.splice(0),
+    });
+    const { worker } = await startDevice(endpoint, options);
+    expect(await worker.notes()).toEqual(['This browser stores nothing.']);
     terminate();
   });
 

@@ -23,8 +23,8 @@ export async function startDevice(
     const fail = (what: string) => reject(new Error(`The Worker that computes ${what}. Reload the page.`));
     endpoint.addEventListener('error', ((event: ErrorEvent) =>
       fail(`stopped${event.message ? `: ${event.message}` : ''}`)) as EventListener);
-    // Any answer will do: a script that never comes gives neither an answer nor an error.
-    const answered = worker.notes().then(
+    // Any answer will do, but not its notes, which are told once: a script that never comes gives neither answer nor error.
+    const answered = worker.status().then(
       () => undefined,
       () => undefined,
     );
