@@ -269,29 +269,34 @@ describe('candidates that the kernels find', () => {
     expect(found.at(-1)!.actual.logSumExp).toBeNaN();
   });
 
-  test('are none, and the sum is no number, where a single logit is none', async () => {
+  /** Three candidates of one head whose logits grow with their row, but for that of row 300. */
+  async function threeBest(logit: number, temperature: number) {
     const rows = 520;
-    const shape: RandomShape = {
-      ...SMALL,
-      layers: 1,
-      dim: 32,
-      heads: 1,
-      kvHeads: 1,
-      headDim: 32,
-      ffn: 32,
-      vocab: rows,
-    };
-    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
-      const backend = await wasm(randomModel(shape, ['f32'], 1, 7).hyper, false);
-      const values = Float32Array.from({ length: rows * 32 }, (_, i) => (i % 32 === 0 ? i / 32 : 0));
-      values[300 * 32] = bad;
-      const tile = await backend.addTile('head', { rows, cols: 32, kind: 'f32', values });
-      backend.setHead([{ tile, row: 0, col: 0 }], new Float32Array(32).fill(1));
-      const words = await backend.run({
-        ...{ position: 0, count: 1, residual: new Float32Array(32).fill(1), ops: [{ op: 'head', positions: 'last' }] },
-        ...{ output: 'best', best: { top: 3, temperature: 1 } },
-      });
-      expect(decodeBest(words, 1, (row) => row).logSumExp).toBeNaN();
-    }
+    const sizes = { dim: 32, heads: 1, kvHeads: 1, headDim: 32, ffn: 32 };
+    const { hyper } = randomModel({ ...SMALL, ...sizes, layers: 1, vocab: rows }, ['f32'], 1, 7);
+    const backend = await wasm(hyper, false);
+    const values = Float32Array.from({ length: rows * 32 }, (_, i) => (i % 32 === 0 ? i / 32 : 0));
+    values[300 * 32] = logit;
+    const tile = await backend.addTile('head', { rows, cols: 32, kind: 'f32', values });
+    backend.setHead([{ tile, row: 0, col: 0 }], new Float32Array(32).fill(1));
+    const words = await backend.run({
+      ...{ position: 0, count: 1, residual: new Float32Array(32).fill(1), ops: [{ op: 'head', positions: 'last' }] },
+      ...{ output: 'best', best: { top: 3, temperature } },
+    });
+    return decodeBest(words, temperature, (row) => row);
+  }
+
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])(
+    'have a sum that is no number where a single logit is %s',
+    async (bad) => {
+      expect((await threeBest(bad, 1)).logSumExp).toBeNaN();
+    },
+  );
+
+  test('have a sum at a temperature whose inverse is infinite in f32', async () => {
+    const { ids, logits, logSumExp } = await threeBest(300, 1e-40);
+    expect([...ids]).toEqual([519, 518, 517]);
+    // Nothing but the first counts.
+    expect(logSumExp / (logits[0]! / 1e-40)).toBeCloseTo(1, 12);
   });
 });

@@ -11,6 +11,12 @@ export interface Selection {
 /** Most candidates that a device is asked to find: every one costs it a pass over the best of all chunks. */
 export const MOST_BEST = 64;
 
+/** Largest `scaleOf`: in f32 a temperature below 3e-39 would give infinity, and infinity times the difference 0 no number. */
+const MOST_SCALE = 1e30;
+
+/** What a device multiplies differences of logits by before it takes their exponentials. */
+export const scaleOf = (temperature: number): number => Math.min(MOST_SCALE, 1 / (temperature || 1));
+
 const HEADER_WORDS = 4;
 
 export const wordsOfBest = (top: number): number => HEADER_WORDS + 2 * top;

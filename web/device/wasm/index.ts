@@ -1,7 +1,7 @@
 /** The WASM backend: wasm-cpu's kernels on one or more threads over one memory. */
 import type { Backend, BackendOptions, KvSlice, LayerShare, PlacedTile, Step, Tile, TileData } from '../backend.ts';
 import { DeviceError } from '../backend.ts';
-import { MOST_BEST } from '../best.ts';
+import { MOST_BEST, scaleOf } from '../best.ts';
 import type { OperationTimer } from '../run-timed.ts';
 import { wasmFeatures } from './kernels.ts';
 import { createMemory } from './memory.ts';
@@ -191,7 +191,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     for (let i = 0; i < opCount; i++) words[(at >> 2) + i * OP_FIELDS + TAKEN] = 0;
     words[POSITION] = position;
     words[COUNT] = count;
-    if (step.best) memory.f32()[SELECTION_SCALE] = 1 / (step.best.temperature || 1);
+    if (step.best) memory.f32()[SELECTION_SCALE] = scaleOf(step.best.temperature);
     try {
       if (step.timer) executeTimed(resident, step.timer);
       else team.execute(at, opCount);

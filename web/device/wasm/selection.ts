@@ -1,5 +1,5 @@
 /** The best logits out of what the kernel `summarize` says of each block of them. */
-import { encodeBest, type Selection } from '../best.ts';
+import { encodeBest, type Selection, scaleOf } from '../best.ts';
 import { bestOf, type LogitPart } from '../candidates.ts';
 import { expNegative } from '../exponential.ts';
 
@@ -22,7 +22,7 @@ export function selectBest(logits: Float32Array, blocks: Float32Array, { top, te
   let peak = -Infinity;
   // Math.max keeps a NaN.
   for (const value of [...peaks, ...tail]) peak = Math.max(peak, value);
-  const scale = 1 / (temperature || 1);
+  const scale = scaleOf(temperature);
   let sum = 0;
   for (let i = 0; i < peaks.length; i++) sum += blocks[2 * i + 1]! * expNegative((peaks[i]! - peak) * scale);
   for (const logit of tail) sum += expNegative((logit - peak) * scale);

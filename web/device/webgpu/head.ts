@@ -1,6 +1,6 @@
 /** The output head: norm and the owned vocabulary rows. */
 import type { PlacedTile } from '../backend.ts';
-import { MOST_BEST, type Selection, wordsOfBest } from '../best.ts';
+import { MOST_BEST, type Selection, scaleOf, wordsOfBest } from '../best.ts';
 import { roundUp, STORAGE } from './gpu.ts';
 import { createOwner, normCommand, productCommand, type Workshop } from './layer.ts';
 import { LOGITS_PER_CHUNK } from './pipelines.ts';
@@ -95,7 +95,7 @@ function createSelection({ checked, pipelines }: Workshop, rows: number) {
     bytes: chunks.size + best.size,
     want({ top, temperature }: Selection) {
       const words = Uint32Array.of(rows, top, 0, 0);
-      new Float32Array(words.buffer)[2] = 1 / (temperature || 1);
+      new Float32Array(words.buffer)[2] = scaleOf(temperature);
       device.queue.writeBuffer(wanted, 0, words);
     },
     record(recorder: Recorder, logits: GPUBuffer) {
