@@ -31,8 +31,9 @@ export function selectBest(logits: Float32Array, blocks: Float32Array, { top, te
 
 /** The blocks that the best `top` are in: those whose largest logit is among the largest, and the tail. */
 function partsWithBest(logits: Float32Array, peaks: Float32Array, top: number): LogitPart[] {
-  // A block with a NaN may hold any of them.
-  const least = top < peaks.length ? peaks.slice().sort()[peaks.length - top]! : -Infinity;
+  // A block with a NaN may hold any of them, or none: it is looked at, and does not count.
+  const sound = peaks.filter((peak) => !Number.isNaN(peak)).sort();
+  const least = top < sound.length ? sound[sound.length - top]! : -Infinity;
   const parts: LogitPart[] = [];
   for (const [block, peak] of peaks.entries()) {
     if (peak < least) continue;
