@@ -32,7 +32,7 @@
 // @ts-ignore: decorator
 @inline export const C_BARRIER_GENERATION: usize = 256;
 
-/** One operation: 32 fields of 4 bytes. Field 31 counts the work taken so far. */
+/** One operation: 32 fields of 4 bytes. Field 31 counts the work taken so far, without first pieces. */
 // @ts-ignore: decorator
 @inline export const OP_BYTES: usize = 128;
 // @ts-ignore: decorator

@@ -30,8 +30,8 @@ const takeSigned = ({ take }: Layout, count: number) => new Int8Array(take(count
 
 /**
  * Repacks `rows` rows of raw blocks, which hold the columns `widened` (whole blocks of the type), to the columns `cols`.
- * Columns of types with blocks fall on 32. Memory for what comes out is asked of `take`. Throws ModelError `truncated` when `raw` is too short, `corrupt` when the
- * columns do not fit the blocks.
+ * Columns of types with blocks fall on 32. Memory for what comes out is asked of `take`. Throws ModelError `truncated` when
+ * `raw` is too short, `corrupt` when the columns do not fit the blocks.
  */
 export function repackPart(
   type: TensorType,

@@ -91,7 +91,7 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Program 
   const out: Fields[] = [];
   const sections: Section[] = [];
   const begin = (operation: Operation, layer?: number) => sections.push({ first: out.length, operation, layer });
-  /** Aim: every thread takes about four pieces of an operation, so that a late one is waited for a quarter at most. */
+  /** Every thread has two pieces of an operation, so that a late one is waited for half of its share at most. */
   const chunkOf = (units: number) => Math.max(1, Math.ceil(units / (2 * threads)));
 
   function matmul(tiles: PlacedTile[], record: number, y: number, yRows: number, single = false): void {
