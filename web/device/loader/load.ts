@@ -149,29 +149,30 @@ function bytesOnDevice(order: Order): number {
 }
 
 /** Reads, repacks and hands over everything, in order. Adds the tiles made to `made`. */
-async function carryOut(
-  orders: readonly Order[],
-  { reader, backend, signal, onProgress }: ShareLoad,
-  made: Tile[],
-): Promise<void> {
+async function carryOut(orders: readonly Order[], load: ShareLoad, made: Tile[]): Promise<void> {
+  const { reader, signal, onProgress } = load;
   let next = 0;
   const buffers = createSpareBuffers(SPARE_BYTES);
   const stream = reader.stream(orders, { ...(signal && { signal }), ...(onProgress && { onProgress }) });
-  for await (const { bytes, widened } of stream) {
-    const began = performance.now();
-    const order = orders[next++]!;
-    const { tensor, rows, cols } = order;
-    if ('vector' in order) {
-      order.vector.values = dequantize(tensor.type, bytes, tensor.rows * tensor.cols);
-      continue;
+  try {
+    for await (const { bytes, widened } of stream) {
+      const began = performance.now();
+      const order = orders[next++]!;
+      const { tensor, rows, cols } = order;
+      if ('vector' in order) {
+        order.vector.values = dequantize(tensor.type, bytes, tensor.rows * tensor.cols);
+        continue;
+      }
+      const data = repackPart(tensor.type, bytes, rows[1] - rows[0], widened, cols, buffers.take);
+      const tile = await load.backend.addTile(order.role, data, order.matrix.wanted.layer);
+      // A backend copies what it is given.
+      for (const field of Object.values(data)) if (ArrayBuffer.isView(field)) buffers.give(field);
+      made.push(tile);
+      order.matrix.tiles.push({ rows, cols, tile });
+      await giveWay(performance.now() - began);
+      signal?.throwIfAborted();
     }
-    const data = repackPart(tensor.type, bytes, rows[1] - rows[0], widened, cols, buffers.take);
-    const tile = await backend.addTile(order.role, data, order.matrix.wanted.layer);
-    // A backend copies what it is given.
-    for (const field of Object.values(data)) if (ArrayBuffer.isView(field)) buffers.give(field);
-    made.push(tile);
-    order.matrix.tiles.push({ rows, cols, tile });
-    await giveWay(performance.now() - began);
-    signal?.throwIfAborted();
+  } finally {
+    buffers.close();
   }
 }
