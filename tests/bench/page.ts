@@ -40,6 +40,7 @@ const FLAGS = [
   '--remote-debugging-port=0',
 ];
 const LONGEST_START_MS = 30_000;
+const LONGEST_LOAD_MS = 60_000;
 const LOOK_MS = 20;
 
 /** Starts Chromium with a profile of its own. Rejects with BenchError where it does not come up. */
@@ -148,7 +149,8 @@ async function connect(address: string): Promise<Connection> {
     send: (method, params) =>
       new Promise((resolve, reject) => {
         waiting.set(++calls, { resolve, reject });
-        socket.send(JSON.stringify({ id: calls, method, params }));
+        // Nothing would ever answer on one that is closed.
+        socket.send(JSON.stringify({ id: calls, method, params }), (error) => error && reject(error));
       }),
     close: () => socket.close(),
   };
@@ -180,7 +182,9 @@ function pageOver({ send }: Connection): BenchPage {
       if (errorText) throw new Error(`${url}: ${errorText}`);
       // The old page answers until the new one is there.
       const isThere = `document.readyState === 'complete' && !globalThis.isOldPage`;
-      while (!(await run(isThere).catch(() => false))) await sleep(LOOK_MS);
+      for (const start = performance.now(); !(await run(isThere).catch(() => false)); await sleep(LOOK_MS)) {
+        if (performance.now() - start > LONGEST_LOAD_MS) throw new BenchError(`${url} has not loaded.`);
+      }
     },
     async define(name, work) {
       await run(`globalThis[${JSON.stringify(name)}] = ${work}, undefined`);
