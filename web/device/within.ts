@@ -6,6 +6,9 @@ export class StuckError extends Error {
   override readonly name = 'StuckError';
 }
 
+/** Longest until a Worker answers for the first time, in milliseconds: its script may come over a slow line. */
+const START_PATIENCE_MS = 60_000;
+
 /** The wait is made of so many timers: a page that was frozen for an hour has only missed one of them. */
 const SLICES = 5;
 
@@ -21,4 +24,18 @@ export function within<T>(ms: number, work: Promise<T>): Promise<T> {
   wait();
   work.then(resolve, reject);
   return promise.finally(() => clearTimeout(timer));
+}
+
+/**
+ * Rejects with StuckError when a Worker has not answered its first question in time: a script that never comes gives neither
+ * an answer nor an error. Any answer will do.
+ */
+export async function started(answer: Promise<unknown>): Promise<void> {
+  const answered = answer.then(
+    () => undefined,
+    () => undefined,
+  );
+  await within(START_PATIENCE_MS, answered).catch(() => {
+    throw new StuckError(`has not started in ${START_PATIENCE_MS / 1000} s`);
+  });
 }

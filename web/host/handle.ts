@@ -4,7 +4,7 @@ import type { EdgeVisor, EventDetails, EventName, GenerateOptions, LoadOptions, 
 import { codeOf, HostError, messageOf } from '../device/errors.ts';
 import { type PageOptions, pageOptions } from '../device/page-options.ts';
 import { VERSION } from '../device/version.ts';
-import { within } from '../device/within.ts';
+import { started } from '../device/within.ts';
 import { secretIn } from '../mesh/page-mesh.ts';
 import type { EngineEvents, EngineMessage, EngineService, LoadRequest, ModelPlace } from './engine-types.ts';
 import { createMeshHandle } from './handle-mesh.ts';
@@ -173,9 +173,6 @@ export function createHandle(start: () => EngineWorker, search: string): EdgeVis
   };
 }
 
-/** Longest until the Worker answers for the first time, in milliseconds: its script may come over a slow line. */
-const START_PATIENCE_MS = 60_000;
-
 const failedStatus: Status = { state: 'failed', devices: [], moves: [] };
 
 interface Connection {
@@ -213,12 +210,7 @@ function openConnection(
       event.preventDefault();
       end(`stopped${event.message ? `: ${event.message}` : ' or could not be started'}`);
     }) as EventListener);
-    // Any answer will do: a script that never comes gives neither an answer nor an error.
-    const answered = engine.status().then(
-      () => undefined,
-      () => undefined,
-    );
-    within(START_PATIENCE_MS, answered).catch(() => end(`has not started in ${START_PATIENCE_MS / 1000} s`));
+    started(engine.status()).catch((error) => end(messageOf(error)));
   });
   // Calls look at it while they run; between them a crash must not count as unhandled.
   died.catch(() => undefined);
