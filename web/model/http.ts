@@ -37,31 +37,35 @@ export async function httpSource(url: string | URL, options: HttpOptions = {}): 
   const address = String(url);
   const name = nameOf(address);
   const { size, tag } = await probe(address, name, options);
+  /** Bytes from an offset on; a broken connection goes on where it stopped. */
+  async function readInto(from: number, out: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    let at = 0;
+    await retrying({ ...options, signal: signal ?? options.signal }, name, async (attempt) => {
+      const before = at;
+      const response = await attempt.fetch(address, from + at, from + out.length);
+      checkPartial(response, name, from + at, size, tag);
+      await attempt.body(response, (chunk) => {
+        // More than was asked for would be a server's mistake; what is ours of it is still right.
+        const part = chunk.subarray(0, out.length - at);
+        out.set(part, at);
+        at += part.length;
+        if (at - before >= PROGRESS_BYTES) attempt.progress();
+      });
+      if (at < out.length) throw new PassingFault(`the connection ended ${out.length - at} bytes early`);
+    });
+  }
+
   const source: ByteSource = {
     name,
     size,
     async read(from, to, signal) {
       checkRange(source, from, to);
       const out = new Uint8Array(to - from);
-      if (from === to) return out;
-      let at = 0;
-      await retrying({ ...options, signal: signal ?? options.signal }, name, async (attempt) => {
-        const before = at;
-        const response = await attempt.fetch(address, from + at, to);
-        checkPartial(response, name, from + at, size, tag);
-        await attempt.body(response, (chunk) => {
-          // More than was asked for would be a server's mistake; what is ours of it is still right.
-          const part = chunk.subarray(0, out.length - at);
-          out.set(part, at);
-          at += part.length;
-          if (at - before >= PROGRESS_BYTES) attempt.progress();
-        });
-        if (at < out.length) throw new PassingFault(`the connection ended ${out.length - at} bytes early`);
-      });
+      if (from < to) await readInto(from, out, signal);
       return out;
     },
   };
-  if (cutsColumns(address)) Object.assign(source, stridedReaders(address, source, tag, options));
+  if (cutsColumns(address)) Object.assign(source, stridedReaders({ address, source, readInto, tag, options }));
   return source;
 }
 
@@ -74,12 +78,19 @@ function cutsColumns(address: string): boolean {
 }
 
 /** Reads pieces at even distances, in as many requests as the server's limits ask for. */
-function stridedReaders(
-  address: string,
-  source: ByteSource,
-  tag: string | null,
-  options: HttpOptions,
-): Required<Pick<ByteSource, 'readStrided' | 'readMany'>> {
+function stridedReaders({
+  address,
+  source,
+  readInto,
+  tag,
+  options,
+}: {
+  address: string;
+  source: ByteSource;
+  readInto: (from: number, out: Uint8Array, signal: AbortSignal | undefined) => Promise<void>;
+  tag: string | null;
+  options: HttpOptions;
+}): Required<Pick<ByteSource, 'readStrided' | 'readMany'>> {
   const { name } = source;
   const url = new URL(address, globalThis.location.origin);
   url.pathname += '/strided';
@@ -113,31 +124,41 @@ function stridedReaders(
   const check = ({ offset, stride, length, count }: Runs) => checkRuns(source, offset, stride, length, count);
   const cannotAsk = ({ stride, length }: Runs) => stride < length || length > MAX_PIECE_BYTES;
 
-  const readStrided: ByteSource['readStrided'] = async (offset, stride, length, count, given) => {
-    const place = { offset, stride, length, count };
-    check(place);
-    const signal = given ?? options.signal;
-    if (cannotAsk(place)) return readRuns(source, offset, stride, length, count, signal);
-    const out = new Uint8Array(length * count);
+  /** One place. A single piece is a range, which goes on in the middle of it when the connection breaks. */
+  async function placeInto(place: Runs, out: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    const { offset, stride, length, count } = place;
+    if (count === 1) return readInto(offset, out, signal);
+    if (cannotAsk(place)) {
+      out.set(await readRuns(source, offset, stride, length, count, signal));
+      return;
+    }
     const atOnce = Math.floor(MAX_ANSWER_BYTES / length);
     for (let first = 0; first < count; first += atOnce) {
       const part = { offset: offset + first * stride, stride, length, count: Math.min(atOnce, count - first) };
       await pieces([part], out.subarray(first * length, (first + part.count) * length), signal);
     }
-    return out;
-  };
+  }
 
   return {
-    readStrided,
+    async readStrided(offset, stride, length, count, given) {
+      const place = { offset, stride, length, count };
+      check(place);
+      const out = new Uint8Array(length * count);
+      await placeInto(place, out, given ?? options.signal);
+      return out;
+    },
     async readMany(places, into, given) {
       for (const place of places) check(place);
-      if (into.length > MAX_ANSWER_BYTES || places.some(cannotAsk)) {
-        let at = 0;
-        for (const { offset, stride, length, count } of places) {
-          into.set(await readStrided(offset, stride, length, count, given), at);
-          at += length * count;
-        }
-      } else await pieces(places, into, given ?? options.signal);
+      const signal = given ?? options.signal;
+      if (places.length > 1 && into.length <= MAX_ANSWER_BYTES && !places.some(cannotAsk)) {
+        return pieces(places, into, signal);
+      }
+      let at = 0;
+      for (const place of places) {
+        const bytes = place.length * place.count;
+        await placeInto(place, into.subarray(at, at + bytes), signal);
+        at += bytes;
+      }
     },
   };
 }

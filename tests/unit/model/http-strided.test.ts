@@ -135,6 +135,22 @@ describe('columns over HTTP', () => {
     ]);
   });
 
+  it('of one place in one piece go on within it, however short each answer breaks off', async () => {
+    writeFileSync(join(directory, 'm.gguf'), FILE);
+    const fault = (_request: IncomingMessage, response: ServerResponse) => {
+      let left = 100_000;
+      const write = response.write.bind(response) as (chunk: Uint8Array, ...rest: unknown[]) => boolean;
+      response.write = ((chunk: Uint8Array, ...rest: unknown[]) => {
+        const part = chunk.subarray(0, left);
+        left -= part.length;
+        return left > 0 ? write(part, ...rest) : write(part, () => response.destroy());
+      }) as typeof response.write;
+    };
+    const source = await httpSource(`${await serve({ own: true, fault })}m.gguf`, FAST);
+    const place = { offset: 1000, stride: 900_000, length: 900_000, count: 1 };
+    expect(same(await readMany(source, [place]), FILE.subarray(1000, 901_000))).toBe(true);
+  });
+
   it('wider than a piece may be are read as they lie', async () => {
     writeFileSync(join(directory, 'm.gguf'), FILE);
     const source = await httpSource(`${await serve({ own: true })}m.gguf`, FAST);
