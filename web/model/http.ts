@@ -1,6 +1,6 @@
 /** Model files over HTTP, by ranges, through passing faults of the network. */
 import { checkRange, checkRuns, joinSources, readRuns, splitName, splitSiblings } from './sources.ts';
-import { type ByteSource, ModelError, type Runs } from './types.ts';
+import { type ByteSource, bytesOfRuns, ModelError, type Runs } from './types.ts';
 
 export interface HttpOptions {
   /** First wait after a fault; doubles with every fault in a row. */
@@ -124,6 +124,21 @@ function stridedReaders({
   const check = ({ offset, stride, length, count }: Runs) => checkRuns(source, offset, stride, length, count);
   const cannotAsk = ({ stride, length }: Runs) => stride < length || length > MAX_PIECE_BYTES;
 
+  /** Neighbours that go into one request; what the server does not give in pieces is alone. */
+  function askedTogether(places: readonly Runs[]): Runs[][] {
+    const groups: Runs[][] = [];
+    let open: Runs[] | undefined;
+    for (const place of places) {
+      if (open && !cannotAsk(place)) open.push(place);
+      else {
+        const group = [place];
+        groups.push(group);
+        open = cannotAsk(place) ? undefined : group;
+      }
+    }
+    return groups;
+  }
+
   /** One place. A single piece is a range, which goes on in the middle of it when the connection breaks. */
   async function placeInto(place: Runs, out: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
     const { offset, stride, length, count } = place;
@@ -149,15 +164,12 @@ function stridedReaders({
     },
     async readMany(places, into, given) {
       for (const place of places) check(place);
-      const signal = given ?? options.signal;
-      if (places.length > 1 && into.length <= MAX_ANSWER_BYTES && !places.some(cannotAsk)) {
-        return pieces(places, into, signal);
-      }
       let at = 0;
-      for (const place of places) {
-        const bytes = place.length * place.count;
-        await placeInto(place, into.subarray(at, at + bytes), signal);
-        at += bytes;
+      for (const group of into.length > MAX_ANSWER_BYTES ? places.map((place) => [place]) : askedTogether(places)) {
+        const out = into.subarray(at, at + bytesOfRuns(group));
+        const signal = given ?? options.signal;
+        await (group.length > 1 ? pieces(group, out, signal) : placeInto(group[0]!, out, signal));
+        at += out.length;
       }
     },
   };

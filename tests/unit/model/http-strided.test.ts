@@ -151,6 +151,19 @@ describe('columns over HTTP', () => {
     expect(same(await readMany(source, [place]), FILE.subarray(1000, 901_000))).toBe(true);
   });
 
+  it('of several places with a large one among them take a request for it and one for those on either side', async () => {
+    writeFileSync(join(directory, 'm.gguf'), FILE);
+    const source = await httpSource(`${await serve({ own: true })}m.gguf`, FAST);
+    const small = (offset: number): Runs => ({ offset, stride: 500, length: 100, count: 40 });
+    const large: Runs = { offset: 100_000, stride: 1_500_000, length: 1_500_000, count: 1 };
+    const places = [small(0), small(30_000), large, small(1_700_000), small(1_800_000), small(1_900_000)];
+    const before = asked.length;
+    const all = Buffer.concat(places.map(({ offset, stride, length, count }) => runs(offset, stride, length, count)));
+    expect(same(await readMany(source, places), all)).toBe(true);
+    const counts = asked.slice(before).map(({ searchParams }) => searchParams.getAll('offset').length);
+    expect(counts).toEqual([2, 0, 3]);
+  });
+
   it('wider than a piece may be are read as they lie', async () => {
     writeFileSync(join(directory, 'm.gguf'), FILE);
     const source = await httpSource(`${await serve({ own: true })}m.gguf`, FAST);
