@@ -8,7 +8,7 @@ export function freeBuffer({ buffer }: ArrayBufferView): void {
   if (buffer instanceof ArrayBuffer && 'transfer' in buffer) buffer.transfer(0);
 }
 
-/** A backend copies what it is given, so the repacked form can go at once. */
-export function freeTileData(data: TileData): void {
-  for (const field of Object.values(data)) if (ArrayBuffer.isView(field)) freeBuffer(field);
+/** A backend copies what it is given, so the buffers of the repacked form can go at once, to whoever `free` gives them. */
+export function freeTileData(data: TileData, free: (view: ArrayBufferView) => void = freeBuffer): void {
+  for (const field of Object.values(data)) if (ArrayBuffer.isView(field)) free(field);
 }

@@ -1,4 +1,5 @@
 /** A member's share from raw bytes to tiles in a backend; only what is not there yet. */
+import { freeTileData } from '../../model/free.ts';
 import { dequantize } from '../../model/quant.ts';
 import { repackPart } from '../../model/repack.ts';
 import { createSpareBuffers } from '../../model/spare.ts';
@@ -165,8 +166,7 @@ async function carryOut(orders: readonly Order[], load: ShareLoad, made: Tile[])
       }
       const data = repackPart(tensor.type, bytes, rows[1] - rows[0], widened, cols, buffers.take);
       const tile = await load.backend.addTile(order.role, data, order.matrix.wanted.layer);
-      // A backend copies what it is given.
-      for (const field of Object.values(data)) if (ArrayBuffer.isView(field)) buffers.give(field);
+      freeTileData(data, buffers.give);
       made.push(tile);
       order.matrix.tiles.push({ rows, cols, tile });
       await giveWay(performance.now() - began);

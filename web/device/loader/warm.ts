@@ -45,6 +45,11 @@ export function createWarmTiles({ tied, drop, most }: WarmOptions): WarmTiles {
   const keyOf = (role: MatrixRole, layer: number) => (tied && role === 'head' ? 'embedding/0' : `${role}/${layer}`);
   const bytes = () => kept.reduce((sum, { tile }) => sum + tile.bytes, 0);
 
+  function of(role: MatrixRole, layer: number): WarmTile[] {
+    const key = keyOf(role, layer);
+    return kept.filter((one) => one.key === key);
+  }
+
   function makeRoom(coming: number, except?: ReadonlySet<Tile>): void {
     let over = bytes() - most(coming);
     if (over <= 0) return;
@@ -60,20 +65,16 @@ export function createWarmTiles({ tied, drop, most }: WarmOptions): WarmTiles {
     get bytes() {
       return bytes();
     },
-    of(role, layer) {
-      const key = keyOf(role, layer);
-      return kept.filter((one) => one.key === key);
-    },
+    of,
     keep({ layers, embedding = [], head = [] }, released, used) {
       const going = new Set(released);
       const add = (role: MatrixRole, layer: number, tiles: readonly HeldTile[]) => {
-        const key = keyOf(role, layer);
-        const others = [...kept.filter((one) => one.key === key), ...tilesOfMatrix({ role, layer }, used, tied)];
+        const others = [...of(role, layer), ...tilesOfMatrix({ role, layer }, used, tied)];
         for (const one of tiles) {
           // A tied head's tiles may be among the embedding's: each is kept once.
           if (!going.delete(one.tile)) continue;
           if (others.some((other) => isWithin(one, other))) drop(one.tile);
-          else kept.push({ ...one, key });
+          else kept.push({ ...one, key: keyOf(role, layer) });
         }
       };
       for (const [layer, { tiles }] of layers)

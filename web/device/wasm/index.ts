@@ -125,9 +125,10 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
   function program(step: Step): ResidentProgram {
     const buffers = currentScratch();
     const best = step.output === 'best';
-    const key = step.ops
-      .map((op) => `${op.op}${'layer' in op ? op.layer : ''}${'positions' in op ? op.positions : ''}${best}`)
-      .join();
+    const ops = step.ops.map(
+      (op) => `${op.op}${'layer' in op ? op.layer : ''}${'positions' in op ? op.positions : ''}`,
+    );
+    const key = [best, ...ops].join();
     const known = programs.get(key);
     if (known) return known;
     const { words, sections } = compileProgram(step.ops, {
