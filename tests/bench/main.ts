@@ -12,6 +12,7 @@ const BENCHMARKS = new Map<string, Benchmark>([
   ['single', { summary: 'one device against wllama and native llama.cpp', load: () => import('./single.ts') }],
   ['peers', { summary: 'the same, as ratios in a table and a plot', load: () => import('./against.ts') }],
   ['context', { summary: 'decode by position, prefill by length', load: () => import('./context.ts') }],
+  ['start', { summary: 'first text of a first start, over links of several rates', load: () => import('./start.ts') }],
   ['mesh', { summary: 'one model over several tabs, with links of several delays', load: () => import('./mesh.ts') }],
   ['migrate', { summary: 'random moves in the middle of an answer', load: () => import('./migrate.ts') }],
   ['kernels', { summary: 'the WASM backend alone, by kind of operation', load: () => import('./kernels.ts') }],
