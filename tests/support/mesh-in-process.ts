@@ -113,6 +113,7 @@ export function playMesh({ model, own = {}, onRequest }: MeshPlay): PlayedMesh {
   }
 
   const chooser: BackendChooser = {
+    begin: () => undefined,
     measure: async () => ({ ...MEASURED, answers: [] }),
     choose: async () => ({ kind: 'wasm', measurement: MEASURED, notes: [] }),
   };
@@ -170,6 +171,7 @@ export function playMesh({ model, own = {}, onRequest }: MeshPlay): PlayedMesh {
           backends: { wasm: own.makeBackend ?? wasmBackend, webgpu: () => Promise.reject(new Error('no WebGPU here')) },
           openStore: own.openStore ?? (async () => undefined),
           memoryLimit: { bytes: own.memoryLimit ?? 1e9, hard: own.memoryLimit !== undefined },
+          replaces: false,
           makeRoom: async () => undefined,
           onState: () => undefined,
           onRecovered: () => undefined,

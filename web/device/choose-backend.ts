@@ -12,6 +12,11 @@ export interface Choice {
   notes: string[];
 }
 
+export interface BackendMakers extends Record<BackendKind, MakeBackend> {
+  /** The name of the WebGPU adapter where it computes on the processor; undefined where it is a GPU, or none is there. */
+  softwareAdapter?(): Promise<string | undefined>;
+}
+
 /** Probes each backend once and remembers what it found, also why WebGPU cannot be had. */
 export interface BackendChooser {
   /**
@@ -19,13 +24,16 @@ export interface BackendChooser {
    * `wrong-numbers` or whatever else keeps it from working.
    */
   choose(wanted: BackendChoice, hyper: HyperParameters): Promise<Choice>;
+  /** Starts to measure what `choose` will need, so that it has less to wait for. */
+  begin(wanted: BackendChoice): void;
   /** What was measured of a backend. */
   measure(kind: BackendKind): Promise<Measurement>;
 }
 
 /** @param make makers for both backends; WASM is the reference that WebGPU is held against */
-export function createChooser(make: Record<BackendKind, MakeBackend>): BackendChooser {
+export function createChooser(make: BackendMakers): BackendChooser {
   const probes = new Map<BackendKind, Promise<Probed>>();
+  let software: Promise<string | undefined> | undefined;
 
   function probe(kind: BackendKind): Promise<Probed> {
     let probing = probes.get(kind);
@@ -53,12 +61,37 @@ export function createChooser(make: Record<BackendKind, MakeBackend>): BackendCh
     return probed;
   }
 
+  /**
+   * Where WebGPU is not worth a measurement: on the processor it has no other cores than WASM, takes six times as long
+   * there, and many seconds to compile.
+   */
+  function softwareAdapter(): Promise<string | undefined> {
+    software ??= make.softwareAdapter?.() ?? Promise.resolve(undefined);
+    return software;
+  }
+
+  async function measureFor(wanted: BackendChoice): Promise<void> {
+    await probe('wasm');
+    if (wanted === 'webgpu' || (wanted === 'auto' && (await softwareAdapter()) === undefined)) await probe('webgpu');
+  }
+
   return {
     measure: probe,
+    begin(wanted) {
+      // Whoever chooses finds the failure.
+      measureFor(wanted).catch(() => undefined);
+    },
     async choose(wanted, hyper) {
       const wasm = await probe('wasm');
       const told = wasm.note === undefined ? [] : [wasm.note];
       if (wanted === 'wasm') return { kind: 'wasm', measurement: wasm, notes: told };
+      if (wanted === 'auto') {
+        const name = await softwareAdapter();
+        if (name !== undefined) {
+          const why = `WASM computes: the only adapter that WebGPU has here, ${name}, is the processor too, and slower.`;
+          return { kind: 'wasm', measurement: wasm, notes: [why, ...told] };
+        }
+      }
       let webgpu: Probed;
       try {
         webgpu = await probe('webgpu');

@@ -1,10 +1,10 @@
 /** What this browser offers for computing, under the conditions that tests may play (`&emulate=`). */
 
+import type { BackendMakers } from './choose-backend.ts';
 import type { Emulation } from './page-options.ts';
-import type { MakeBackend } from './probe.ts';
 import { slowBackend } from './slow-backend.ts';
 import { createWasmBackend } from './wasm/index.ts';
-import { createWebGpuBackend } from './webgpu/index.ts';
+import { createWebGpuBackend, softwareAdapter } from './webgpu/index.ts';
 
 /** Threads beyond the memory's bandwidth only take power. */
 const MOST_THREADS = 8;
@@ -19,17 +19,15 @@ export interface MemoryLimit {
   hard: boolean;
 }
 
-/** Makers of both backends. */
-export function browserBackends(conditions: {
-  threads?: number | undefined;
-  emulation: Emulation;
-}): Record<'wasm' | 'webgpu', MakeBackend> {
+/** Makers of both backends, and what is known of WebGPU without one. */
+export function browserBackends(conditions: { threads?: number | undefined; emulation: Emulation }): BackendMakers {
   const { threads = Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1), emulation } = conditions;
   const { noWebGpu, defaultLimits, slowdown } = emulation;
   return {
     wasm: async (options) => slowBackend(await createWasmBackend({ ...options, threads }), slowdown),
     webgpu: async (options) =>
       slowBackend(await createWebGpuBackend({ ...options, noWebGpu, defaultLimits }), slowdown),
+    softwareAdapter: () => softwareAdapter({ noWebGpu }),
   };
 }
 

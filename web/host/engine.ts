@@ -1,9 +1,8 @@
 /** The engine: one model on this device, behind the calls of the handle. Runs in a Worker, but needs none of it. */
 import type { DeviceStatus, LogEvent, Status } from '../api.ts';
-import { type BackendChooser, type BackendKind, createChooser } from '../device/choose-backend.ts';
+import { type BackendChooser, type BackendMakers, createChooser } from '../device/choose-backend.ts';
 import type { MemoryLimit } from '../device/environment.ts';
 import { codeOf, HostError, messageOf } from '../device/errors.ts';
-import type { MakeBackend } from '../device/probe.ts';
 import type { ShardStore } from '../device/store/store.ts';
 import { receiveLinks } from '../mesh/links.ts';
 import type { Neighbour } from '../mesh/page-mesh.ts';
@@ -24,7 +23,7 @@ export interface EnginePorts {
   openModel(place: ModelPlace, signal: AbortSignal): Promise<OpenedModel>;
   listModels: EngineService['models'];
   /** Makers of both backends under the conditions of a request. */
-  backends(request: Pick<LoadRequest, 'threads' | 'emulation'>): Record<BackendKind, MakeBackend>;
+  backends(request: Pick<LoadRequest, 'threads' | 'emulation'>): BackendMakers;
   /** Undefined where the browser stores nothing; told why through `onNote`. */
   openStore(onNote: (text: string) => void): Promise<ShardStore | undefined>;
   memoryLimit(request: LoadRequest): MemoryLimit;
@@ -152,6 +151,7 @@ export function createEngine(ports: EnginePorts): EngineService {
       chooser: chooserFor(request),
       openStore,
       memoryLimit: ports.memoryLimit(request),
+      replaces: session !== undefined,
       makeRoom: drop,
       onState: setState,
       onRecovered: () => announce(OWN),

@@ -58,6 +58,8 @@ export interface SessionParts {
   /** Resolves to undefined where nothing can be stored. */
   openStore(): Promise<ShardStore | undefined>;
   memoryLimit: MemoryLimit;
+  /** Another model is there still. */
+  replaces: boolean;
   /** Called when everything but memory is settled: whoever holds another model gives it up. */
   makeRoom(): Promise<void>;
   onState(state: 'prefill' | 'decode'): void;
@@ -74,6 +76,7 @@ export interface SessionParts {
 const BATCH = 64;
 /** Fewer bytes than half floats, less error, and no overflow: docs/mesh.md has the figures. */
 const DEFAULT_WIRE = 'q15';
+const MEASURING = 'Measuring what this device can do.';
 
 /** Loads a model. Rejects with ModelError, DeviceError, RatiosError, MeshError or the signal's reason. */
 export async function loadSession(request: LoadRequest, parts: SessionParts, signal: AbortSignal): Promise<Session> {
@@ -84,20 +87,28 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   const progress = (phase: string, text: string, loaded = 0, total = 0): void =>
     emit('progress', { phase, text, loaded, total });
 
+  const lends = request.lend !== false;
+  if (lends) parts.chooser.begin(request.backend);
   progress('header', `Reading the header of ${nameOf(request.place)}.`);
   const model = await parts.openModel(request.place, signal);
   const { hyper } = model.catalogue;
-  const lends = request.lend !== false;
 
   const notes: string[] = [...model.notes];
   const own = createOwnBackend({
     ...{ wanted: request.backend, chooser: parts.chooser, make: parts.backends },
     note: (text) => notes.push(text),
   });
-  if (lends) {
-    progress('probe', 'Measuring what this device can do.');
+  let measured = !lends;
+  async function measure(): Promise<void> {
+    if (measured) return;
+    progress('probe', MEASURING);
     notes.push(...(await own.choose(hyper)).notes);
+    measured = true;
   }
+  // Weights arrive meanwhile; but a model that is there is not given up for one that cannot be computed here.
+  const measuring = measure();
+  measuring.catch(() => undefined);
+  if (parts.replaces) await measuring;
   signal.throwIfAborted();
 
   const here = () =>
@@ -197,7 +208,8 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   }
 
   try {
-    await start(first);
+    // The measurement first, as its failure is the reason of the other.
+    await Promise.all([measuring, start(first)]);
   } catch (error) {
     await close();
     throw error;
@@ -278,7 +290,11 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
         const memoryLimit = Math.round(parts.memoryLimit.bytes);
         return { backend: kind, description, threads, gmacs, readbackMs, memoryLimit };
       },
-      makeBackend: own.make,
+      async makeBackend(options) {
+        await measuring;
+        ended.signal.throwIfAborted();
+        return own.make(options);
+      },
       openStore: parts.openStore,
       openServerFiles: async () => model.file.source,
       openLocally: () => model.file.source,
@@ -328,7 +344,8 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
       sum.fetched += one?.fetched ?? 0;
       sum.total += one?.total ?? 0;
     }
-    if (sum.total > 0) progress('weights', weightsText(sum), sum.stored + sum.fetched, sum.total);
+    if (sum.total > 0)
+      progress('weights', weightsText(sum) + (measured ? '' : ` ${MEASURING}`), sum.stored + sum.fetched, sum.total);
   }
 
   function heal(failure: DeviceError): Promise<void> {

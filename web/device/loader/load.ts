@@ -29,10 +29,13 @@ import type { WarmTiles } from './warm.ts';
 /** Buffers kept for the next tiles in their repacked form. */
 const SPARE_BYTES = 4 << 20;
 
+type TileHolder = Pick<Backend, 'addTile' | 'cutTile' | 'dropTile' | 'reserve'>;
+
 export interface ShareLoad {
   catalogue: Catalogue;
   reader: StreamingPartReader;
-  backend: Pick<Backend, 'addTile' | 'cutTile' | 'dropTile' | 'reserve'>;
+  /** May still be on its way when nothing is held: what it is to hold is read meanwhile. */
+  backend: TileHolder | Promise<TileHolder>;
   share: Share;
   signal?: AbortSignal | undefined;
   onProgress?: LoadProgress | undefined;
@@ -79,10 +82,12 @@ export async function loadMissing(load: ShareLoad & Held): Promise<LoadedChange>
       ...matrices.flatMap((matrix) => ordersOfMatrix(matrix, maxTileBytes)),
       ...vectors.filter(({ values }) => !values).map(orderOfVector),
     ].sort((a, b) => a.tensor.offset - b.tensor.offset || a.rows[0] - b.rows[0] || a.cols[0] - b.cols[0]);
-    load.backend.reserve?.(orders.reduce((sum, order) => sum + bytesOnDevice(order), 0));
     await carryOut(orders, load, made);
   } catch (error) {
-    for (const tile of made) load.backend.dropTile(tile);
+    if (made.length > 0) {
+      const backend = await load.backend;
+      for (const tile of made) backend.dropTile(tile);
+    }
     throw error;
   }
   const weights = assemble(share, tied, matrices, vectors);
@@ -105,7 +110,7 @@ function missingBytes(matrices: readonly FilledMatrix[]): number {
 
 /** Cuts what can be had from tiles that reach beyond the share. */
 async function cutMatrices(matrices: readonly FilledMatrix[], load: ShareLoad & Held, made: Tile[]): Promise<void> {
-  const { catalogue, backend, signal } = load;
+  const { catalogue, signal } = load;
   for (const matrix of matrices) {
     const { axis } = matrix.wanted;
     if (missingOf(matrix).length === 0) continue;
@@ -114,6 +119,7 @@ async function cutMatrices(matrices: readonly FilledMatrix[], load: ShareLoad & 
         signal?.throwIfAborted();
         const began = performance.now();
         const place = { rows: whole.rows, cols: whole.cols, [axis]: range };
+        const backend = await load.backend;
         const tile = await backend.cutTile(whole.tile, within(place.rows, whole.rows), within(place.cols, whole.cols));
         if (!tile) continue;
         made.push(tile);
@@ -149,14 +155,23 @@ function bytesOnDevice(order: Order): number {
   return 'vector' in order ? 0 : deviceBytes(tensor.type, (rows[1] - rows[0]) * (cols[1] - cols[0]));
 }
 
+async function madeReady(orders: readonly Order[], { backend, signal }: ShareLoad): Promise<TileHolder> {
+  const ready = await backend;
+  signal?.throwIfAborted();
+  ready.reserve?.(orders.reduce((sum, order) => sum + bytesOnDevice(order), 0));
+  return ready;
+}
+
 /** Reads, repacks and hands over everything, in order. Adds the tiles made to `made`. */
 async function carryOut(orders: readonly Order[], load: ShareLoad, made: Tile[]): Promise<void> {
   const { reader, signal, onProgress } = load;
   let next = 0;
+  let backend: TileHolder | undefined;
   const buffers = createSpareBuffers(SPARE_BYTES);
   const stream = reader.stream(orders, { ...(signal && { signal }), ...(onProgress && { onProgress }) });
   try {
     for await (const { bytes, widened } of stream) {
+      backend ??= await madeReady(orders, load);
       const began = performance.now();
       const order = orders[next++]!;
       const { tensor, rows, cols } = order;
@@ -165,7 +180,7 @@ async function carryOut(orders: readonly Order[], load: ShareLoad, made: Tile[])
         continue;
       }
       const data = repackPart(tensor.type, bytes, rows[1] - rows[0], widened, cols, buffers.take);
-      const tile = await load.backend.addTile(order.role, data, order.matrix.wanted.layer);
+      const tile = await backend.addTile(order.role, data, order.matrix.wanted.layer);
       freeTileData(data, buffers.give);
       made.push(tile);
       order.matrix.tiles.push({ rows, cols, tile });

@@ -113,6 +113,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   let host: Link | undefined;
   let model: Model | undefined;
   let backend: Backend | undefined;
+  /** One that is being made: whoever wants one meanwhile gets the same. */
+  let making: Promise<Backend> | undefined;
   let executor: Executor | undefined;
   /** Tiles in the backend that no plan needs. */
   let warm: WarmTiles | undefined;
@@ -170,8 +172,15 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
     model = { wire, catalogue, reader, ...(hostSource && { hostSource }) };
   }
 
-  async function backendFor({ context, maxBatch, profile }: Assignment, { catalogue }: Model): Promise<Backend> {
+  async function backendFor(assignment: Assignment, from: Model): Promise<Backend> {
     if (backend) return backend;
+    making ??= newBackend(assignment, from).finally(() => {
+      making = undefined;
+    });
+    return making;
+  }
+
+  async function newBackend({ context, maxBatch, profile }: Assignment, { catalogue }: Model): Promise<Backend> {
     const made = await makeBackend({ hyper: catalogue.hyper, context, maxBatch, profile });
     backend = made;
     warm = createWarmTiles({
@@ -255,10 +264,13 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       [...assignment.members, ...assignment.next, ...(assignment.previous === undefined ? [] : [assignment.previous])],
       signal,
     );
-    const [reader, device] = [await current.reader, await backendFor(assignment, current)];
+    const reader = await current.reader;
+    const device = backendFor(assignment, current);
+    // Whoever loads into it finds the failure.
+    device.catch(() => undefined);
     signal.throwIfAborted();
     let told = Number.NEGATIVE_INFINITY;
-    return loadMissing({
+    const loaded = loadMissing({
       ...{ catalogue: current.catalogue, reader, backend: device, share, signal },
       current: executor?.weights,
       warm,
@@ -270,6 +282,9 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
         tell({ type: 'progress', epoch: assignment.epoch, ...progress });
       },
     });
+    // Not over before the backend is there or is none: who gives up destroys it.
+    await Promise.allSettled([device, loaded]);
+    return loaded;
   }
 
   async function linksTo(devices: readonly number[], signal: AbortSignal): Promise<void> {

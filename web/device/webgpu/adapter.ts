@@ -27,21 +27,7 @@ const SOFTWARE = /swiftshader|llvmpipe|lavapipe|softpipe|warp|basic render/i;
  * Rejects with DeviceError `no-adapter`, which says why there is none and what the person can do.
  */
 export async function requestWebGpuDevice(options: AdapterOptions = {}): Promise<WebGpuDevice> {
-  const gpu = options.noWebGpu ? undefined : (globalThis.navigator as Navigator | undefined)?.gpu;
-  if (!gpu) throw new DeviceError('no-adapter', whyNoWebGpu(options));
-  let adapter: GPUAdapter | null;
-  try {
-    adapter = await gpu.requestAdapter({ powerPreference: options.powerPreference ?? 'high-performance' });
-  } catch (cause) {
-    throw new DeviceError('no-adapter', `The browser refused access to the GPU: ${words(cause)}`, { cause });
-  }
-  if (!adapter) {
-    throw new DeviceError(
-      'no-adapter',
-      'The browser has WebGPU but offers no graphics adapter: turn on hardware acceleration in its settings, ' +
-        'update the graphics driver, or compute on the CPU (backend=wasm).',
-    );
-  }
+  const adapter = await requestAdapter(options);
   const requiredLimits: Record<string, number> = options.defaultLimits
     ? {}
     : {
@@ -52,12 +38,48 @@ export async function requestWebGpuDevice(options: AdapterOptions = {}): Promise
     const timestamps = options.profile && !options.defaultLimits && adapter.features.has('timestamp-query');
     const requiredFeatures: GPUFeatureName[] = timestamps ? ['timestamp-query'] : [];
     const device = await adapter.requestDevice({ requiredLimits, requiredFeatures, label: 'edgevisor' });
-    const name = adapterName(adapter.info);
-    const software = adapter.info.isFallbackAdapter || SOFTWARE.test(name);
-    return { device, name: software ? `${name} (software)` : name, software };
+    return { device, ...described(adapter) };
   } catch (cause) {
     throw new DeviceError('no-adapter', `The graphics adapter gave no WebGPU device: ${words(cause)}`, { cause });
   }
+}
+
+/**
+ * The name of the adapter where it computes on the CPU, without making a device of it; undefined where it is a GPU, or where
+ * there is none.
+ */
+export async function softwareAdapter(options: AdapterOptions = {}): Promise<string | undefined> {
+  try {
+    const { name, software } = described(await requestAdapter(options));
+    return software ? name : undefined;
+  } catch (error) {
+    // Why there is none, `requestWebGpuDevice` says.
+    if (error instanceof DeviceError) return undefined;
+    throw error;
+  }
+}
+
+async function requestAdapter(options: AdapterOptions): Promise<GPUAdapter> {
+  const gpu = options.noWebGpu ? undefined : (globalThis.navigator as Navigator | undefined)?.gpu;
+  if (!gpu) throw new DeviceError('no-adapter', whyNoWebGpu(options));
+  let adapter: GPUAdapter | null;
+  try {
+    adapter = await gpu.requestAdapter({ powerPreference: options.powerPreference ?? 'high-performance' });
+  } catch (cause) {
+    throw new DeviceError('no-adapter', `The browser refused access to the GPU: ${words(cause)}`, { cause });
+  }
+  if (adapter) return adapter;
+  throw new DeviceError(
+    'no-adapter',
+    'The browser has WebGPU but offers no graphics adapter: turn on hardware acceleration in its settings, ' +
+      'update the graphics driver, or compute on the CPU (backend=wasm).',
+  );
+}
+
+function described({ info }: GPUAdapter): Pick<WebGpuDevice, 'name' | 'software'> {
+  const name = adapterName(info);
+  const software = info.isFallbackAdapter || SOFTWARE.test(name);
+  return { name: software ? `${name} (software)` : name, software };
 }
 
 function whyNoWebGpu(options: AdapterOptions): string {

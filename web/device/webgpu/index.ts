@@ -1,2 +1,2 @@
-export { type AdapterOptions, requestWebGpuDevice, type WebGpuDevice } from './adapter.ts';
+export { type AdapterOptions, requestWebGpuDevice, softwareAdapter, type WebGpuDevice } from './adapter.ts';
 export { createWebGpuBackend, type WebGpuOptions } from './backend.ts';
