@@ -113,7 +113,6 @@ export function playMesh({ model, own = {}, onRequest }: MeshPlay): PlayedMesh {
   }
 
   const chooser: BackendChooser = {
-    begin: () => undefined,
     measure: async () => ({ ...MEASURED, answers: [] }),
     choose: async () => ({ kind: 'wasm', measurement: MEASURED, notes: [] }),
   };

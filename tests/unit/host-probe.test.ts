@@ -125,7 +125,6 @@ describe('a device that never answers', () => {
       ...{ wanted: 'auto', make, note: (text) => notes.push(text) },
       // As if WebGPU were the faster one.
       chooser: {
-        begin: () => undefined,
         measure: (kind) => probeBackend(make[kind]),
         choose: async () => ({ kind: 'webgpu', measurement: await probeBackend(webgpu), notes: [] }),
       },

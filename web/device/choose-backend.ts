@@ -24,8 +24,6 @@ export interface BackendChooser {
    * `wrong-numbers` or whatever else keeps it from working.
    */
   choose(wanted: BackendChoice, hyper: HyperParameters): Promise<Choice>;
-  /** Starts to measure what `choose` will need, so that it has less to wait for. */
-  begin(wanted: BackendChoice): void;
   /** What was measured of a backend. */
   measure(kind: BackendKind): Promise<Measurement>;
 }
@@ -70,17 +68,8 @@ export function createChooser(make: BackendMakers): BackendChooser {
     return software;
   }
 
-  async function measureFor(wanted: BackendChoice): Promise<void> {
-    await probe('wasm');
-    if (wanted === 'webgpu' || (wanted === 'auto' && (await softwareAdapter()) === undefined)) await probe('webgpu');
-  }
-
   return {
     measure: probe,
-    begin(wanted) {
-      // Whoever chooses finds the failure.
-      measureFor(wanted).catch(() => undefined);
-    },
     async choose(wanted, hyper) {
       const wasm = await probe('wasm');
       const told = wasm.note === undefined ? [] : [wasm.note];

@@ -88,7 +88,6 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     emit('progress', { phase, text, loaded, total });
 
   const lends = request.lend !== false;
-  if (lends) parts.chooser.begin(request.backend);
   progress('header', `Reading the header of ${nameOf(request.place)}.`);
   const model = await parts.openModel(request.place, signal);
   const { hyper } = model.catalogue;

@@ -10,7 +10,7 @@ import { bytesOfPart, fillCanvas, groupParts } from './part-job.ts';
 import type { ShardStore } from './store.ts';
 import type { ByteProgress, StreamingPartReader } from './types.ts';
 
-/** Bytes of parts that are read ahead of the caller; a larger part is read alone. */
+/** Bytes of parts that are read ahead of the one that the caller has; a larger part is read alone. */
 const AHEAD_BYTES = 16 << 20;
 /** The same while tokens flow: what is there already must not be waited for by tokens. */
 const AHEAD_BESIDE_TOKENS_BYTES = 4 << 20;
@@ -74,12 +74,14 @@ export function createPartReader({ source, digest, store }: PartReaderOptions): 
         if (store) await Promise.race([store.ready(), failure.promise]);
         readAhead();
         const canvas = await Promise.race([filling.shift()!, failure.promise]);
+        // Before the caller is busy with this one: the next ones arrive meanwhile.
+        ahead -= group.bytes;
+        readAhead();
         for (const part of group.parts) {
           signal?.throwIfAborted();
           yield { part, ...bytesOfPart(canvas, part) };
         }
         canvas.release();
-        ahead -= group.bytes;
       }
     } finally {
       signal?.removeEventListener('abort', abort);
