@@ -7,6 +7,9 @@ import { arithmeticMs, type ContextResult, contextPlots, promptMacs, renderConte
 import { boundOf, type MeshResult, type MeshRow, memberTimes, partsOf, renderMesh, waitsOf } from './mesh-report.ts';
 import { PEERS, parseSingleOptions } from './options.ts';
 import type { EngineResult, SingleResult } from './single-report.ts';
+import { pacing } from './slow-link.ts';
+import { parseStartOptions } from './start.ts';
+import { renderStart } from './start-report.ts';
 
 const MACHINE = { processor: 'P', cores: 2, memoryBytes: 2 ** 30, system: 's', node: 'v' };
 const when = { date: '2026-11-25T00:00:00Z', machine: MACHINE, loadBefore: 0 };
@@ -62,6 +65,30 @@ describe('against the peers', () => {
     expect(parseSingleOptions([], PEERS)).toMatchObject({ rounds: 5, backends: ['wasm'], profile: false });
     expect(parseSingleOptions(['--profile'])).toMatchObject({ rounds: 9, profile: true });
     expect(() => parseSingleOptions(['--rounds', '0'], PEERS)).toThrow(/Usage: npm run bench -- peers/);
+  });
+});
+
+describe('start', () => {
+  test('a slow link waits for what it has brought, and saves up no more than a burst', () => {
+    const wait = pacing(1e6);
+    // 10 kB take 10 ms at this rate, of which the burst forgives 5.
+    expect(wait(10_000, 0)).toBe(5);
+    expect(wait(10_000, 5)).toBe(10);
+    expect(wait(1000, 1000)).toBe(0);
+    expect(wait(10_000, 1000)).toBe(6);
+  });
+
+  test('options, and the table: text over download, round by round', () => {
+    expect(parseStartOptions(['--quick', '--rates', '7,8'])).toMatchObject({
+      ...{ rates: [7, 8], rounds: 1, backend: 'auto' },
+    });
+    expect(() => parseStartOptions(['--rates', '0'])).toThrow(/whole numbers above 0/);
+    expect(() => parseStartOptions(['--backend', 'gpu'])).toThrow(/--backend/);
+    const markdown = renderStart({
+      ...{ ...when, benchmark: 'start', model: 'm', backend: 'auto', bytes: 9e6, rounds: 2 },
+      rows: [{ rate: 10, downloadMs: [1000, 2000], openToTextMs: [1500, 2200] }],
+    });
+    expect(markdown).toMatch(/\| 10 +\| +1\.50 \| +1\.85 \| +1\.30 \(1\.10 to 1\.50\) \|/);
   });
 });
 

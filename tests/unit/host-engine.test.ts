@@ -201,6 +201,43 @@ describe('the choice of a backend', () => {
     });
   });
 
+  it('is made while the first weights arrive; a model that is there stays until it is made', async () => {
+    let proceed: () => void = () => {};
+    let waiting = new Promise<void>((resolve) => (proceed = resolve));
+    let failing = false;
+    const slowly: MakeBackend = async (options) => {
+      await waiting;
+      if (failing) noAdapter();
+      return wasm(options);
+    };
+    const { engine, events, load, answer } = setUp(
+      {},
+      {
+        backends: ({ threads }) => ({ wasm: threads ? slowly : wasm, webgpu: () => Promise.reject(new Error('none')) }),
+      },
+    );
+    const first = load({ threads: 1 });
+    await expect
+      .poll(() => events.progress.at(-1))
+      .toMatchObject({
+        phase: 'weights',
+        text: expect.stringContaining('Measuring what this device can do.'),
+      });
+    proceed();
+    await first;
+    expect(events.progress.at(-1)?.phase).toBe('ready');
+
+    waiting = new Promise((resolve) => (proceed = resolve));
+    const second = load({ threads: 2 });
+    second.catch(() => undefined);
+    await expect.poll(() => events.progress.at(-1)?.phase).toBe('probe');
+    failing = true;
+    proceed();
+    await expect(second).rejects.toMatchObject({ code: 'no-adapter' });
+    expect((await engine.status()).state).toBe('ready');
+    expect((await answer()).ids).toEqual(greedy);
+  });
+
   it('does not believe wrong numbers', async () => {
     const webgpu: Faults = { answer: (values) => values.map((value, i) => (i % 7 ? value : -value)) };
     const info = await setUp({ webgpu }).load({ backend: 'auto' });

@@ -16,6 +16,8 @@ import { createReferenceBackend } from '../kernels/reference-backend.ts';
 const reference = async (options: BackendOptions): Promise<Backend> =>
   createReferenceBackend({ ...options, rounding: true });
 
+const MODEL = { dim: 64, heads: 4, kvHeads: 4, headDim: 16, ffn: 64, layers: 1, vocab: 64 } as HyperParameters;
+
 describe('the probe', () => {
   it('measures a backend and believes one that agrees', async () => {
     const whole = await probeBackend(reference);
@@ -56,11 +58,34 @@ describe('the probe', () => {
   });
 });
 
+describe('WebGPU that runs on the processor', () => {
+  const softwareAdapter = vi.fn(async (): Promise<string | undefined> => 'Emulator (software)');
+
+  it('is not measured, unless it is asked for by name', async () => {
+    const webgpu = vi.fn<MakeBackend>(async (options) => Object.assign(await reference(options), { kind: 'webgpu' }));
+    const chooser = createChooser({ wasm: reference, webgpu, softwareAdapter });
+    const { kind, notes } = await chooser.choose('auto', MODEL);
+    expect(kind).toBe('wasm');
+    expect(notes.join()).toMatch(/WASM computes.*Emulator \(software\)/);
+    await chooser.choose('wasm', MODEL);
+    expect(webgpu).not.toHaveBeenCalled();
+    expect((await chooser.choose('webgpu', MODEL)).kind).toBe('webgpu');
+    expect(webgpu).toHaveBeenCalledTimes(1);
+    expect(softwareAdapter).toHaveBeenCalledTimes(1);
+  });
+
+  it('a GPU is measured', async () => {
+    softwareAdapter.mockResolvedValue(undefined);
+    const webgpu = vi.fn<MakeBackend>(() => Promise.reject(new DeviceError('lost', 'asked for')));
+    const { notes } = await createChooser({ wasm: reference, webgpu, softwareAdapter }).choose('auto', MODEL);
+    expect(notes.join()).toContain('asked for');
+  });
+});
+
 const NOTE = 'One thread computes, since a helper thread did not start.';
 /** A device that has less than was asked for. */
 const lesser: MakeBackend = async (options) => Object.assign(await reference(options), { note: NOTE, threads: 1 });
 const never: MakeBackend = () => new Promise(() => {});
-const MODEL = { dim: 64, heads: 4, kvHeads: 4, headDim: 16, ffn: 64, layers: 1, vocab: 64 } as HyperParameters;
 const OPTIONS: BackendOptions = { hyper: MODEL, context: 8, maxBatch: 1 };
 
 describe('a device that has less than was asked for', () => {

@@ -281,6 +281,21 @@ describe('a share', () => {
     expect(source.counts.reduce((sum, count) => sum + count, 0)).toBe(matrices + vectors);
   });
 
+  test('is read while the backend is still being made, and fails with the reason why there is none', async () => {
+    const { source, catalogue, file, backend, load } = await setUp();
+    let give: (made: typeof backend) => void = () => {};
+    const coming = new Promise<typeof backend>((resolve) => (give = resolve));
+    const loading = loadShare({ ...load(wholeShare), backend: coming });
+    await expect.poll(() => source.counts.some((count) => count > 0)).toBe(true);
+    expect(backend.held.size).toBe(0);
+    give(backend);
+    checkWeights(await loading, catalogue, file);
+
+    const none = Promise.reject(new Error('no adapter'));
+    none.catch(() => undefined);
+    await expect(loadShare({ ...load(wholeShare), backend: none })).rejects.toThrow('no adapter');
+  });
+
   test('an unchanged share reads nothing and keeps every tile', async () => {
     const { source, load } = await setUp();
     const current = await loadShare(load(wholeShare));

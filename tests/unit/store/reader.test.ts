@@ -166,6 +166,19 @@ describe('a stream of parts', () => {
     await stream.return();
   });
 
+  test('asks for the next part while the caller has one that is larger than what is read ahead', async () => {
+    const MIB = 1 << 20;
+    const source = countingSource(patternBytes(21 * MIB));
+    const large = tensorOf('token_embd.weight', 'F32', 5120, 1024, 0);
+    const small = tensorOf('blk.0.attn_q.weight', 'F32', 256, 1024, 20 * MIB);
+    const stream = createPartReader({ source, digest: 'd' }).stream(
+      [large, small].map((tensor) => ({ tensor, rows: [0, tensor.rows], cols: [0, 1024] })),
+    );
+    await stream.next();
+    await expect.poll(() => source.counts[20 * MIB]).toBe(1);
+    await stream.return();
+  });
+
   test('stops with the reason of the signal, and what it stored stays', async () => {
     const source = countingSource(file);
     const { store } = await openStore();
