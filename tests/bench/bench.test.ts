@@ -1,10 +1,12 @@
 /** The parts of the benchmarks that compute what is reported: wrong ones would give wrong figures without a sign. */
 import { describe, expect, test } from 'vitest';
+import type { Logit } from '../support/golden.ts';
 import type { Run } from './engine.ts';
 import { type MigrateResult, renderMigrate } from './migrate-report.ts';
 import { parseSingleOptions } from './options.ts';
 import { cutPrompt } from './prompt.ts';
 import { replaceSection } from './results.ts';
+import { roundingError } from './rounding.ts';
 import { type EngineResult, renderSingle, type SingleResult, speeds } from './single-report.ts';
 import { ratios, summarize } from './statistics.ts';
 import { table } from './table.ts';
@@ -106,6 +108,55 @@ describe('report', () => {
   test('peak memory over the size of the file, the worse of cold and cached', () => {
     const start = { warmLoadMs: 1, coldPeak: { tab: 150e6, browser: 160e6 }, warmPeak: { tab: 120e6, browser: 170e6 } };
     expect(renderSingle(result([engine({ start })]))).toMatch(/ 150 \| +120 \| +\| +\| +170 \| +1\.50 \|/);
+  });
+
+  test('rounding error over llama.cpp’s on the same texts', () => {
+    const text = {
+      ...{ name: 't', ids: [1], greedy: [2, 3], exactDisagreesAt: [] },
+      steps: [
+        {
+          exact: [
+            [5, 10],
+            [6, 9],
+          ] as Logit[],
+          llamacpp: [
+            [5, 10.5],
+            [7, 1],
+          ] as Logit[],
+        },
+        {
+          exact: [
+            [5, 8],
+            [6, 7],
+          ] as Logit[],
+          llamacpp: [
+            [5, 7.7],
+            [6, 7],
+          ] as Logit[],
+        },
+      ],
+    };
+    const own: Logit[][] = [
+      [
+        [6, 9],
+        [5, 10.1],
+        [9, 0],
+      ],
+      [
+        [5, 8],
+        [6, 7.1],
+      ],
+    ];
+    const rounding = roundingError([text], [own]);
+    expect(rounding).toMatchObject({ texts: 1, steps: 2 });
+    expect(rounding.ours.worst).toBeCloseTo(0.1);
+    expect(rounding.ours.rms).toBeCloseTo(Math.sqrt(0.02 / 4));
+    expect(rounding.llamacpp.worst).toBeCloseTo(0.5);
+    expect(rounding.llamacpp.rms).toBeCloseTo(Math.sqrt(0.34 / 3));
+    expect(renderSingle(result([engine({ rounding })]))).toMatch(
+      /\| ours WASM, 1 thread \| +1 \| +2 \| +0\.071 \| +0\.34 \| +0\.21 \| +0\.10 \| +0\.50 \| +0\.20 \|/,
+    );
+    expect(() => roundingError([text], [[[[5, 10]], []]])).toThrow(/token 6 is not among the best/);
   });
 
   test('names a failed engine, a busy machine, and where tokens part', () => {

@@ -1,6 +1,8 @@
 /** What `bench -- single` compares: engines that run one model on the same token ids. */
 import type { DeviceProfile } from '../../web/api.ts';
+import type { GoldenCase } from '../support/golden.ts';
 import type { Memory } from './memory.ts';
+import type { RoundingError } from './rounding.ts';
 
 /** One file and the work on it; the same for every engine. */
 export interface Workload {
@@ -16,6 +18,8 @@ export interface Workload {
   decodeTokens: number;
   /** Positions of the KV cache. */
   context: number;
+  /** Texts whose exact logits are known, where they are for this file. */
+  texts?: GoldenCase[] | undefined;
 }
 
 /** The same tokens twice, since wllama takes only text: it makes exactly these ids of it (BOS comes by itself). */
@@ -61,6 +65,8 @@ export interface OpenEngine {
   run(): Promise<Run>;
   /** Where the time of the same workload goes, from a page that looks; only ours can tell. */
   profile?(): Promise<DeviceProfile>;
+  /** On texts whose exact logits are known; only ours tells its logits. */
+  rounding?(texts: readonly GoldenCase[]): Promise<RoundingError>;
   close(): Promise<void>;
 }
 

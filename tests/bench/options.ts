@@ -17,6 +17,8 @@ export interface SingleOptions {
   record: boolean;
   /** Also where the time goes. */
   profile: boolean;
+  /** Also the rounding error, where the exact answers are known. */
+  rounding: boolean;
 }
 
 const FAMILIES: readonly Family[] = ['ours', 'wllama', 'native'];
@@ -32,10 +34,12 @@ export interface Comparing {
   benchmark: 'single' | 'peers';
   rounds: number;
   backend: 'wasm' | 'both';
+  /** Also the rounding error. */
+  rounding: boolean;
 }
 
-export const SINGLE: Comparing = { benchmark: 'single', rounds: ROUNDS, backend: 'both' };
-export const PEERS: Comparing = { benchmark: 'peers', rounds: PEERS_ROUNDS, backend: 'wasm' };
+export const SINGLE: Comparing = { benchmark: 'single', rounds: ROUNDS, backend: 'both', rounding: true };
+export const PEERS: Comparing = { benchmark: 'peers', rounds: PEERS_ROUNDS, backend: 'wasm', rounding: false };
 
 export const usage = ({
   benchmark,
@@ -80,6 +84,7 @@ export function parseSingleOptions(args: string[], comparing = SINGLE): SingleOp
     gpu: given.gpu ?? false,
     record: given.record ?? false,
     profile: given.profile ?? false,
+    rounding: comparing.rounding,
   };
 }
 

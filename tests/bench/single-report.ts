@@ -11,6 +11,7 @@ import {
 } from '../../web/components/profile/profile-lines.ts';
 import { type Engine, type Family, labelOf, type Run, type Start } from './engine.ts';
 import { describeMachine, type Machine } from './machine.ts';
+import type { Deviation, RoundingError } from './rounding.ts';
 import { ratios, type Summary, summarize } from './statistics.ts';
 import { table } from './table.ts';
 
@@ -19,6 +20,7 @@ export interface EngineResult extends Pick<Engine, 'family' | 'backend' | 'threa
   start: Start;
   runs: Run[];
   profile?: DeviceProfile;
+  rounding?: RoundingError;
   failure?: string;
 }
 
@@ -51,6 +53,7 @@ export function renderSingle(result: SingleResult): string {
     `${model}: prefill of ${promptTokens} tokens, decode of ${decodeTokens}, context ${context}, ${result.rounds} rounds. Tokens a second: median (lowest to highest).`,
     speedTable(result),
     `Ratios are medians over the rounds. ${threadScaling(result)}`.trim(),
+    roundingTable(result),
     startTable(result),
     profileTables(result),
     result.engines.map((engine) => `- ${labelOf(engine)}: ${engine.description || 'did not start'}.`).join('\n'),
@@ -100,6 +103,22 @@ function threadScaling({ engines }: SingleResult): string {
     return prefill ? [`${engine.family} ${prefill} and ${decode} (${engine.threads} threads)`] : [];
   });
   return texts.length > 0 ? `Against one thread, prefill and decode: ${texts.join('; ')}.` : '';
+}
+
+/** Ours and llama.cpp's error, a row an engine. */
+function roundingTable({ engines }: SingleResult): string {
+  const rows = engines.flatMap((engine) => {
+    if (!engine.rounding) return [];
+    const { texts, steps, ours, llamacpp } = engine.rounding;
+    const columns = (of: keyof Deviation) => [
+      ...[ours[of], llamacpp[of]].map((error) => error.toPrecision(2)),
+      (ours[of] / llamacpp[of]).toPrecision(2),
+    ];
+    return [[labelOf(engine), String(texts), String(steps), ...columns('rms'), ...columns('worst')]];
+  });
+  if (rows.length === 0) return '';
+  const heads = ['rms', 'llama.cpp', 'ratio', 'worst', 'llama.cpp', 'ratio'];
+  return `Rounding error: of the exact eight best logits at every step of texts with known answers, given the same tokens; llama.cpp's as recorded with them.\n\n${table(['engine', 'texts', 'steps', ...heads], rows)}`;
 }
 
 function startTable({ engines, workload }: SingleResult): string {

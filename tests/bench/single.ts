@@ -13,6 +13,7 @@ import { parseSingleOptions, SINGLE, type SingleOptions, usage } from './options
 import { ensurePeers } from './peers.ts';
 import { readPrompts } from './prompt.ts';
 import { record, writeResults } from './results.ts';
+import { knownTexts } from './rounding.ts';
 import { startOurServer, startPeerServer } from './servers.ts';
 import { type EngineResult, layerTables, renderSingle, type SingleResult } from './single-report.ts';
 import { within } from './within.ts';
@@ -76,7 +77,8 @@ export async function measureSingle(options: SingleOptions): Promise<SingleResul
 
 const say = (line: string): void => console.error(line);
 
-async function prepare({ model, prompt: promptTokens, decode: decodeTokens }: SingleOptions): Promise<Workload> {
+async function prepare(options: SingleOptions): Promise<Workload> {
+  const { model, prompt: promptTokens, decode: decodeTokens, rounding } = options;
   const directory = process.env.MODELS_DIR || DEFAULT_MODELS_DIR;
   const file = `${model}.gguf`;
   const path = join(directory, file);
@@ -87,6 +89,7 @@ async function prepare({ model, prompt: promptTokens, decode: decodeTokens }: Si
     ...{ directory, file, bytes: statSync(path).size },
     ...{ prompt: prompt!, shortPrompt: shortPrompt!, decodeTokens },
     context: Math.max(CONTEXT, promptTokens + decodeTokens + 1),
+    texts: rounding ? await knownTexts(path) : undefined,
   };
 }
 
@@ -141,6 +144,7 @@ async function measure(
       }
     }
     if (profile) for (const contender of contenders) await attempt(contender, () => profileOnce(contender));
+    for (const contender of contenders) await attempt(contender, () => judgeOnce(contender, workload));
   } finally {
     await Promise.allSettled(contenders.map(({ open }) => open?.close()));
   }
@@ -167,6 +171,12 @@ async function profileOnce({ engine, open, result }: Contender): Promise<void> {
   if (!open?.profile || result.failure) return;
   say(`Where the time of ${labelOf(engine)} goes …`);
   result.profile = await within(LONGEST_RUN_MS, open.profile(), `The profile of ${labelOf(engine)}`);
+}
+
+async function judgeOnce({ engine, open, result }: Contender, { texts }: Workload): Promise<void> {
+  if (!open?.rounding || !texts || result.failure) return;
+  say(`How far ${labelOf(engine)} is from the exact answers …`);
+  result.rounding = await within(LONGEST_RUN_MS, open.rounding(texts), `The texts of ${labelOf(engine)}`);
 }
 
 /** One engine that fails does not take away the others' figures; the report names it, and the exit code too. */

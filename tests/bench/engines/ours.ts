@@ -1,8 +1,13 @@
 /** This project, through its public handle in the built host page. */
+import type { GoldenCase } from '../../support/golden.ts';
 import { openBrowser } from '../browser.ts';
 import type { Engine, Prompt, Run, Workload } from '../engine.ts';
 import type { BenchPage } from '../page.ts';
+import { type RoundingError, roundingError } from '../rounding.ts';
 import { measureStart } from './starting.ts';
+
+/** Among so many best logits of ours the exact eight best are found. */
+const CANDIDATES = 64;
 
 export interface OursOptions {
   backend: 'wasm' | 'webgpu';
@@ -40,6 +45,12 @@ export function ours({ backend, threads, url, emptyPage, gpu }: OursOptions): En
             if (!own) throw new Error('The page measured no profile.');
             return own;
           },
+          async rounding(texts) {
+            const some = backend === 'webgpu' && !gpu ? shortest(texts) : texts;
+            const longest = Math.max(...some.map((text) => text.ids.length + text.greedy.length));
+            await load(page, { ...workload, context: longest + 1 }, { backend, threads });
+            return rounding(page, some);
+          },
           close: () => browser.close(),
         };
       } catch (error) {
@@ -48,6 +59,21 @@ export function ours({ backend, threads, url, emptyPage, gpu }: OursOptions): En
       }
     },
   };
+}
+
+/** As many as one waits for on a software adapter. */
+function shortest(texts: readonly GoldenCase[]): GoldenCase[] {
+  const length = ({ ids, greedy }: GoldenCase) => ids.length + greedy.length;
+  return texts.toSorted((a, b) => length(a) - length(b)).slice(0, 2);
+}
+
+async function rounding(page: BenchPage, texts: readonly GoldenCase[]): Promise<RoundingError> {
+  const answers: [number, number][][][] = [];
+  for (const { ids, greedy } of texts) {
+    const asked = { ids: [...ids, ...greedy.slice(0, -1)], from: ids.length - 1, top: CANDIDATES };
+    answers.push(await page.evaluate(async (options) => (await window.edgevisor.evaluate(options)).logits, asked));
+  }
+  return roundingError(texts, answers);
 }
 
 async function goto(page: BenchPage, url: string, query = ''): Promise<void> {
