@@ -125,16 +125,26 @@ function fourBit(type: 'Q4_0' | 'Q4_1', layout: Layout): Q4 {
       const d = half[raw[at]!]!;
       scales[block] = d;
       mins[block] = head === 1 ? -8 * d : half[raw[at + 1]!]!;
-      const source = at + head;
-      const target = block * 8;
-      for (let j = 0; j < 8; j++) quants[target + j] = raw[source + j]!;
+      copyEight(raw, at + head, quants, block * 8);
     }
   }
   return tile;
 }
 
+/** Written out, since as a loop it takes twice as long. */
+function copyEight(from: Uint16Array, at: number, to: Uint16Array, place: number): void {
+  to[place] = from[at]!;
+  to[place + 1] = from[at + 1]!;
+  to[place + 2] = from[at + 2]!;
+  to[place + 3] = from[at + 3]!;
+  to[place + 4] = from[at + 4]!;
+  to[place + 5] = from[at + 5]!;
+  to[place + 6] = from[at + 6]!;
+  to[place + 7] = from[at + 7]!;
+}
+
 /** The same bytes as little-endian pairs, of which blocks are made; copies only where they are not aligned. */
-function pairs(bytes: Uint8Array): Uint16Array {
+function pairs(bytes: Uint8Array | Int8Array): Uint16Array {
   if (bytes.byteOffset % 2 === 0) return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 1);
   return new Uint16Array(bytes.slice().buffer, 0, bytes.byteLength >> 1);
 }
@@ -168,21 +178,23 @@ function fiveBit(type: 'Q5_0' | 'Q5_1', layout: Layout): Q8 {
   return withMin ? { kind: 'q8', block: 32, quants, scales, mins } : { kind: 'q8', block: 32, quants, scales };
 }
 
+/** Two bytes at a time, as `fourBit`. */
 function eightBit(layout: Layout): Q8 {
-  const { raw, rows, stride, from, to } = layout;
+  const { rows, stride, from, to } = layout;
   const half = halfTable();
-  const size = BLOCKS.Q8_0.bytes;
+  const raw = pairs(layout.raw);
+  const size = BLOCKS.Q8_0.bytes / 2;
   const count = rows * (to - from);
   const quants = takeSigned(layout, count * 32);
+  const target = pairs(quants);
   const scales = takeFloats(layout, count);
   let block = 0;
   for (let row = 0; row < rows; row++) {
-    let at = row * stride + from * size;
+    let at = (row * stride) / 2 + from * size;
     for (let i = from; i < to; i++, at += size, block++) {
-      scales[block] = half[raw[at]! | (raw[at + 1]! << 8)]!;
-      const source = at + 2;
-      const target = block * 32;
-      for (let j = 0; j < 32; j++) quants[target + j] = raw[source + j]!;
+      scales[block] = half[raw[at]!]!;
+      copyEight(raw, at + 1, target, block * 16);
+      copyEight(raw, at + 9, target, block * 16 + 8);
     }
   }
   return { kind: 'q8', block: 32, quants, scales };
