@@ -2,7 +2,16 @@
 import type { Backend, LayerShare, PlacedTile, TileData } from '../../web/device/backend.ts';
 import type { HyperParameters } from '../../web/model/types.ts';
 
-export type TileKind = 'q4' | 'q8' | 'q8-16' | 'q8-mins' | 'f32' | 'f16' | 'bf16';
+type PlainKind = 'q4' | 'q8' | 'q8-16' | 'q8-mins' | 'f32' | 'f16' | 'bf16';
+/** With scales and minima that are halves, as files of most types have them; `q4-eight`: and the minima are −8 · scale. */
+type HalvedKind = 'q4-halves' | 'q4-eight' | 'q8-halves' | 'q8-mins-halves';
+export type TileKind = PlainKind | HalvedKind;
+
+/** All that a kernel may find in a file. */
+export const TILE_KINDS: readonly TileKind[] = [
+  ...(['q4', 'q4-halves', 'q4-eight', 'q8', 'q8-halves', 'q8-16', 'q8-mins', 'q8-mins-halves'] as const),
+  ...(['f32', 'f16', 'bf16'] as const),
+];
 
 /** Small deterministic generator (mulberry32), uniform in [0, 1). */
 export function randomSource(seed: number): () => number {
@@ -27,6 +36,39 @@ function randomBrain(random: () => number): number {
 }
 
 export function randomTile(kind: TileKind, rows: number, cols: number, random: () => number): TileData {
+  switch (kind) {
+    case 'q4-halves':
+      return withHalves(randomTile('q4', rows, cols, random));
+    case 'q4-eight': {
+      const tile = withHalves(randomTile('q4', rows, cols, random));
+      if (tile.kind !== 'q4') throw new Error('randomTile gave another kind.');
+      return { ...tile, mins: tile.scales.map((scale) => -8 * scale) };
+    }
+    case 'q8-halves':
+      return withHalves(randomTile('q8', rows, cols, random));
+    case 'q8-mins-halves':
+      return withHalves(randomTile('q8-mins', rows, cols, random));
+    default:
+      return plainTile(kind, rows, cols, random);
+  }
+}
+
+/** Scales and minima rounded to halves, of which one in eight is smaller, down to subnormals, or zero. */
+function withHalves(tile: TileData): Extract<TileData, { kind: 'q4' | 'q8' }> {
+  if ('values' in tile) throw new Error('Plain values have no scales.');
+  const halves = (values: Float32Array) =>
+    values.map((value, i) => {
+      const v = i % 24 === 3 ? 0 : i % 8 === 5 ? value * 2 ** -(i % 16) : value;
+      const step = 2 ** Math.max(-24, Math.floor(Math.log2(Math.abs(v))) - 10);
+      return Math.round(v / step) * step;
+    });
+  const scales = halves(tile.scales);
+  return tile.kind === 'q4'
+    ? { ...tile, scales, mins: halves(tile.mins) }
+    : { ...tile, scales, ...(tile.mins && { mins: halves(tile.mins) }) };
+}
+
+function plainTile(kind: PlainKind, rows: number, cols: number, random: () => number): TileData {
   const size = rows * cols;
   const fill = (n: number, f: () => number) => Float32Array.from({ length: n }, f);
   const scale = () => (random() < 0.1 ? -1 : 1) * (0.002 + random() * 0.02);

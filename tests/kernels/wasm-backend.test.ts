@@ -8,7 +8,7 @@ import { createWasmBackend } from '../../web/device/wasm/index.ts';
 import type { HyperParameters } from '../../web/model/types.ts';
 import { CUT_OPTIONS, cutInParts } from './cut-tiles.ts';
 import { BEST_ROWS, findBestOf } from './find-best.ts';
-import { type RandomShape, randomModel, relativeError, type TileKind } from './random-model.ts';
+import { type RandomShape, randomModel, relativeError, TILE_KINDS, type TileKind } from './random-model.ts';
 import { createReferenceBackend } from './reference-backend.ts';
 
 /**
@@ -107,7 +107,7 @@ async function compareKv(a: Backend, b: Backend, shape: RandomShape, positions: 
 }
 
 describe('every kind of tile', () => {
-  for (const kind of ['q4', 'q8', 'q8-16', 'q8-mins', 'f32', 'f16', 'bf16'] as const) {
+  for (const kind of TILE_KINDS) {
     test(kind, () => compare(SMALL, [kind]));
     test(`${kind} in three tiles a matrix`, () => compare(GROUPED, [kind], 3));
   }
@@ -159,14 +159,21 @@ test('batches of any size above one give the same bits', async () => {
 
 /** Sums of f32 products are fused in relaxed SIMD alone; a matrix times one position has sums of integers. */
 test('products with one position have the same bits in plain and relaxed SIMD', async () => {
-  const model = randomModel(GROUPED, ['q4', 'q8', 'q8-mins', 'q8-16', 'f16', 'q4', 'bf16', 'q4'], 3, 11);
-  const [relaxed, plain] = [await wasm(model.hyper, false), await wasm(model.hyper, true)];
-  for (const backend of [relaxed, plain]) await model.install(backend);
-  const ffn = [0, 1].flatMap((layer): StepOp[] => [{ op: 'ffn', layer }, { op: 'merge' }]);
-  const ops: StepOp[] = [{ op: 'embed' }, ...ffn, { op: 'head', positions: 'last' }];
-  for (let t = 0; t < 6; t++) {
-    const step: Step = { position: t, count: 1, ids: Uint32Array.of(9 * t + 2), ops, output: 'logits' };
-    expect(await plain.run(step)).toEqual((await relaxed.run(step)).slice());
+  // An FFN has gate, up and down: the fifth to seventh kind, and the last is the head's.
+  for (const [gate, up, down, head] of [
+    ['f16', 'q4', 'bf16', 'q4'],
+    ['q4-halves', 'q4-eight', 'q4-halves', 'q8-halves'],
+    ['q8', 'q8-mins', 'q8-16', 'q8-mins-halves'],
+  ] as TileKind[][]) {
+    const model = randomModel(GROUPED, ['q4', 'q4', 'q4', 'q4', gate!, up!, down!, head!], 3, 11);
+    const [relaxed, plain] = [await wasm(model.hyper, false), await wasm(model.hyper, true)];
+    for (const backend of [relaxed, plain]) await model.install(backend);
+    const ffn = [0, 1].flatMap((layer): StepOp[] => [{ op: 'ffn', layer }, { op: 'merge' }]);
+    const ops: StepOp[] = [{ op: 'embed' }, ...ffn, { op: 'head', positions: 'last' }];
+    for (let t = 0; t < 6; t++) {
+      const step: Step = { position: t, count: 1, ids: Uint32Array.of(9 * t + 2), ops, output: 'logits' };
+      expect(await plain.run(step)).toEqual((await relaxed.run(step)).slice());
+    }
   }
 });
 
@@ -219,7 +226,7 @@ test('a layer split over two members gives partial sums that add up', async () =
   expect(added).toEqual(merged);
 });
 
-for (const kind of ['q4', 'q8', 'q8-16', 'q8-mins', 'f32', 'f16', 'bf16'] as const) {
+for (const kind of TILE_KINDS) {
   test(`${kind} tiles that are cut compute together what the whole ones compute`, async () => {
     const backend = await wasm(CUT_OPTIONS.hyper, false);
     const { sum, first, bytes, between } = await cutInParts(backend, kind);

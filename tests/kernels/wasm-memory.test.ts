@@ -49,22 +49,26 @@ test('room is made at once, and as far as there is any', () => {
   expect(() => memory.allocate(1 << 30)).toThrow(expect.objectContaining({ code: 'memory' }));
 });
 
-test.each(['tiny-llama.Q4_0', 'tiny-qwen2.Q4_K_M'])(
-  'a load of %s asks for the room of all its weights first',
-  async (name) => {
-    const { catalogue, file, hyper } = await openModel(repoPath(`tests/fixtures/${name}.gguf`));
-    const backend = await createWasmBackend({
-      ...{ hyper, context: 32, maxBatch: 1, threads: 1, module: kernelModule('relaxed') },
-    });
-    const reader = createPartReader({ source: file.source, digest: file.digest });
-    const before = backend.memory().weights;
-    const room: number[] = [];
-    const reserve = (bytes: number) => {
-      expect(backend.memory().weights).toBe(before);
-      room.push(bytes);
-    };
-    await loadShare({ catalogue, reader, backend: { ...backend, reserve }, share: wholeShare(hyper) });
-    expect(room).toEqual([backend.memory().weights]);
-    backend.destroy();
-  },
-);
+// The estimate is WebGPU's where that takes more: 20 bytes instead of 18 for a block of Q4_0.
+test.each([
+  ['tiny-llama.Q4_0', 20 / 18],
+  ['tiny-qwen2.Q4_K_M', 1],
+] as const)('a load of %s asks for the room of all its weights first, or %f of it at most', async (name, most) => {
+  const { catalogue, file, hyper } = await openModel(repoPath(`tests/fixtures/${name}.gguf`));
+  const backend = await createWasmBackend({
+    ...{ hyper, context: 32, maxBatch: 1, threads: 1, module: kernelModule('relaxed') },
+  });
+  const reader = createPartReader({ source: file.source, digest: file.digest });
+  const before = backend.memory().weights;
+  const room: number[] = [];
+  const reserve = (bytes: number) => {
+    expect(backend.memory().weights).toBe(before);
+    room.push(bytes);
+  };
+  await loadShare({ catalogue, reader, backend: { ...backend, reserve }, share: wholeShare(hyper) });
+  const { weights } = backend.memory();
+  expect(room).toHaveLength(1);
+  expect(room[0]).toBeGreaterThanOrEqual(weights);
+  expect(room[0]).toBeLessThanOrEqual(weights * most);
+  backend.destroy();
+});

@@ -68,6 +68,7 @@ async function answersOf(backend: Backend): Promise<string[]> {
 describe.each(['plain', 'relaxed'])('%s kernels', (name) => {
   test.each([
     ['q4', 1],
+    ['q4-halves', 1],
     ['q8', 1],
     ['q8-16', 3],
     ['f16', 3],

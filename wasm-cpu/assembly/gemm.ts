@@ -51,7 +51,7 @@ function tile(
   if (positions > 3) put(y + 3 * yStride, a3, b3, both, start);
 }
 
-/** Fields as in matmulQ4, for tiles of any kind, and 14: 1 = two scales a block, 15: 1 = has minima (8-bit tiles). */
+/** Fields as in matmulQ4, for tiles of any kind. */
 export function gemm(op: usize, thread: i32, kind: i32): void {
   const fours = fieldInt(op, 3);
   const blocks = fieldInt(op, 4);
@@ -60,8 +60,7 @@ export function gemm(op: usize, thread: i32, kind: i32): void {
   const add = fieldInt(op, 9) != 0;
   const chunk = fieldInt(op, 10);
   const weights = field(op, 12) + <usize>thread * field(op, 13);
-  const halves = fieldInt(op, 14) != 0;
-  const mins = fieldInt(op, 15) != 0;
+  const form = fieldInt(op, 14);
   const groups = (fours + 1) >> 1;
   const positions = count();
   const xStride = <usize>load<i32>(record, A_N) << 4;
@@ -73,9 +72,9 @@ export function gemm(op: usize, thread: i32, kind: i32): void {
       for (let b = 0; b < blocks; b += PANEL_BLOCKS) {
         const n = min(PANEL_BLOCKS, blocks - b);
         const end = weights + (<usize>n << 10);
-        unpackFours(kind, field(op, 2), g << 1, blocks, b, n, halves, mins, weights);
+        unpackFours(kind, field(op, 2), g << 1, blocks, b, n, form, weights);
         // Without a second half its lanes hold an earlier group's, and their sums go nowhere.
-        if (both) unpackFours(kind, field(op, 2), (g << 1) + 1, blocks, b, n, halves, mins, weights + 16);
+        if (both) unpackFours(kind, field(op, 2), (g << 1) + 1, blocks, b, n, form, weights + 16);
         let from = x + (<usize>b << 9);
         for (let t = 0; t < positions; t += PANEL) {
           const y = field(op, 7) + <usize>(g << 5) + <usize>t * yStride;

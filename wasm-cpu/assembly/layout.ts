@@ -98,7 +98,8 @@ export function nextPiece(op: usize, chunk: i32): i32 {
  * Activations of `n` values a position: a record of 7 fields.
  * For a matrix times several positions, f32 alone, in panels of 4 positions: [⌈T/4⌉][n][4], so that a kernel reads the four
  * side by side. For one position, f32[n] and its 24-bit integers (docs/arithmetic.md): hml: per block of 32, 32 bytes h, 32
- * bytes m, 32 bytes l; hi: i16[n], 256·h + m; lo: i16[n], l; scale: f32[n/32]; sum: f32[n/32], of the integers, times scale.
+ * bytes m, 32 bytes l; hi: i16[n], 256·h + m; lo: i16[n], l; scale: f32[n/32], of the integers, times 2^54 (see `DOWN`
+ * below); sum: f32[n/32], of the integers, times that.
  */
 // @ts-ignore: decorator
 @inline export const A_HML: usize = 0;
@@ -114,6 +115,20 @@ export function nextPiece(op: usize, chunk: i32): i32 {
 @inline export const A_F32: usize = 20;
 // @ts-ignore: decorator
 @inline export const A_N: usize = 24;
+
+/**
+ * Tiles have their scales and minima times 2^-102: then the 16 bits of a half, moved to where an f32 has its exponent, are
+ * one (docs/arithmetic.md). Sums of products with one position are kept times 2^-48, so that neither they nor activations
+ * that have the rest of it, 2^54, leave the range of an f32.
+ */
+// @ts-ignore: decorator
+@inline export const UP_WEIGHT: f32 = 5070602400912917605986812821504.0; // 2^102
+// @ts-ignore: decorator
+@inline export const UP_ACTIVATION: f32 = 18014398509481984.0; // 2^54
+// @ts-ignore: decorator
+@inline export const DOWN: f32 = 3.552713678800501e-15; // 2^-48
+// @ts-ignore: decorator
+@inline export const UP: f32 = 281474976710656.0; // 2^48
 
 /** Positions in a panel. */
 // @ts-ignore: decorator

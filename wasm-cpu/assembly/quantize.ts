@@ -1,5 +1,7 @@
 // Activations as the products want them: 24-bit integers for one position, panels of f32 for several.
-import { A_F32, A_HI, A_HML, A_LO, A_N, A_SCALE, A_SUM, count, field, fieldInt, firstPiece, nextPiece } from './layout';
+import {
+  A_F32, A_HI, A_HML, A_LO, A_N, A_SCALE, A_SUM, UP_ACTIVATION, count, field, fieldInt, firstPiece, nextPiece,
+} from './layout';
 import { panelColumn, putPanel } from './panel';
 import { exp4, max4 } from './simd';
 
@@ -32,7 +34,7 @@ export function quantizeBlock(source: usize, record: usize, block: i32): void {
   }
   const exponent = (reinterpret<u32>(a) + 0x10101) >> 23;
   const inverse = f32x4.splat(reinterpret<f32>((276 - exponent) << 23));
-  const scale = reinterpret<f32>((exponent - 22) << 23);
+  const scale = reinterpret<f32>((exponent - 22) << 23) * UP_ACTIVATION;
   let sum = i32x4.splat(0);
   for (let half: usize = 0; half < 2; half++) {
     const from = source + (half << 6);

@@ -3,13 +3,16 @@ import { BLOCKS } from '../../model/quant.ts';
 import type { TensorInfo, TensorType } from '../../model/types.ts';
 import type { Range } from '../../plan/types.ts';
 
-/** Bytes of a block of 32 values as `docs/arithmetic.md` keeps it: integers, f32 scales, f32 minima where the type has them. */
+/**
+ * Bytes of a block of 32 values on the backend that takes more for it: where the scales of a type are halves, WASM keeps them
+ * as such, WebGPU those of 4-bit weights. Tiles whose halves reach too far have f32 and take 4 bytes more a number.
+ */
 const DEVICE_BLOCK_BYTES: Readonly<Record<TensorType, number>> = {
   F32: 128,
   F16: 64,
   BF16: 64,
-  Q4_0: 24,
-  Q4_1: 24,
+  Q4_0: 20,
+  Q4_1: 20,
   Q4_K: 24,
   Q5_0: 36,
   Q8_0: 36,

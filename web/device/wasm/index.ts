@@ -5,7 +5,7 @@ import { MOST_BEST, scaleOf } from '../best.ts';
 import type { OperationTimer } from '../run-timed.ts';
 import { wasmFeatures } from './kernels.ts';
 import { createMemory } from './memory.ts';
-import { cutPacked, packedBytes, packTile } from './pack.ts';
+import { cutPacked, type Packing, packTile } from './pack.ts';
 import { compileProgram, OP_FIELDS, type ResidentLayer, type Section, type WasmTile } from './program.ts';
 import { createScratch, MOST_HEADS_TOGETHER, type Scratch } from './scratch.ts';
 import { blocksOf, selectBest } from './selection.ts';
@@ -279,6 +279,12 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     return found;
   };
 
+  function place({ bytes, writeTo }: Packing, rows: number, cols: number): WasmTile {
+    const at = memory.allocate(bytes);
+    weightBytes += bytes;
+    return { rows, cols, bytes, ...writeTo(at) };
+  }
+
   return {
     kind: 'wasm',
     threads,
@@ -290,20 +296,11 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     reserve: (bytes) => memory.reserve(bytes),
     async addTile(_role, data: TileData): Promise<Tile> {
       if (data.cols % 32 !== 0) throw new Error(`a tile has whole blocks of 32 columns, not ${data.cols}`);
-      const bytes = packedBytes(data);
-      const at = memory.allocate(bytes);
-      weightBytes += bytes;
-      const tile: WasmTile = { rows: data.rows, cols: data.cols, bytes, ...packTile(data, memory, at) };
-      return tile;
+      return place(packTile(data, memory), data.rows, data.cols);
     },
     async cutTile(tile, rows, cols) {
       const cutting = cutPacked(tile as WasmTile, tile, rows, cols, memory);
-      if (!cutting) return undefined;
-      const { bytes } = cutting;
-      const at = memory.allocate(bytes);
-      weightBytes += bytes;
-      const made: WasmTile = { rows: rows[1] - rows[0], cols: cols[1] - cols[0], bytes, ...cutting.copyTo(at) };
-      return made;
+      return cutting && place(cutting, rows[1] - rows[0], cols[1] - cols[0]);
     },
     dropTile(tile) {
       const { at, bytes } = tile as WasmTile;

@@ -4,6 +4,7 @@ import type { Operation } from '../../mesh/operations.ts';
 import type { HyperParameters } from '../../model/types.ts';
 import type { LayerShare, PlacedTile, StepOp, Tile } from '../backend.ts';
 import type { PackedTile } from './pack.ts';
+import { SCALE_FORMS } from './scales.ts';
 import type { Scratch } from './scratch.ts';
 import { blocksOf, summarized } from './selection.ts';
 
@@ -24,8 +25,7 @@ const CODE = {
   summarize: 12,
 } as const;
 
-const FLOAT_KIND = { f32: 0, f16: 1, bf16: 2 } as const;
-const EMBED_KIND = { ...FLOAT_KIND, q4: 3, q8: 4 } as const;
+const TILE_KIND = { f32: 0, f16: 1, bf16: 2, q4: 3, q8: 4 } as const;
 
 export interface WasmTile extends Tile, PackedTile {}
 
@@ -108,8 +108,8 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Program 
       const tail = [chunkOf(fours / 2), Number(single), scratch.weights, scratch.weightBytes];
       const code = tile.kind === 'q4' ? CODE.matmulQ4 : tile.kind === 'q8' ? CODE.matmulQ8 : CODE.matmulFloat;
       const op = new Fields(code).set(2, ...common, ...tail);
-      if (tile.kind === 'q8') op.set(14, Number(tile.halves), Number(tile.mins));
-      else if (tile.kind !== 'q4') op.set(16, FLOAT_KIND[tile.kind]);
+      if (tile.scales) op.set(14, SCALE_FORMS[tile.scales]);
+      else op.set(16, TILE_KIND[tile.kind]);
       // Only a tile that adds to the same rows must wait for this one.
       const next = tiles[i + 1];
       if (
@@ -200,9 +200,10 @@ export function compileProgram(ops: StepOp[], context: ProgramContext): Program 
     begin('embed');
     for (const { tile: held, row } of context.embedding) {
       const tile = held as WasmTile;
-      const { at, rows, cols, kind, halves, mins } = tile;
-      const op = new Fields(CODE.embed).set(2, at, row, rows, cols, scratch.ids, scratch.residual, EMBED_KIND[kind]);
-      out.push(op.set(9, Number(halves), Number(mins)));
+      const { at, rows, cols, kind, scales } = tile;
+      const op = new Fields(CODE.embed).set(2, at, row, rows, cols, scratch.ids, scratch.residual, TILE_KIND[kind]);
+      if (scales) op.set(14, SCALE_FORMS[scales]);
+      out.push(op);
     }
   }
 
