@@ -71,11 +71,11 @@ async function compare(shape: RandomShape, kinds: TileKind[], pieces = 1): Promi
   await compareKv(relaxed, exact, shape, position);
 }
 
-/** Every step's logits against the reference, over rows of two chunks (512) and many blocks (64) of cached positions. */
+/** Every step's logits against the reference, over rows of two chunks (576) and many blocks (48) of cached positions. */
 async function compareLong(heads: number, kvHeads: number, headDim: number): Promise<void> {
   const shape: RandomShape = { layers: 1, dim: 64, heads, kvHeads, headDim, ffn: 32, vocab: 33 };
   const model = randomModel(shape, ['f32'], 1, 5);
-  const options = { hyper: model.hyper, context: 600, maxBatch: 64 };
+  const options = { hyper: model.hyper, context: 640, maxBatch: 64 };
   const [relaxed, plain] = await Promise.all(
     ['relaxed', 'plain'].map((name) =>
       createWasmBackend({ ...options, threads: 1, plain: name === 'plain', module: module(name) }),
@@ -84,7 +84,7 @@ async function compareLong(heads: number, kvHeads: number, headDim: number): Pro
   const exact = createReferenceBackend({ ...options, rounding: true });
   for (const backend of [relaxed, plain, exact]) await model.install(backend);
   let position = 0;
-  for (const count of [64, 64, 64, 63, 1, 1, 1, 2, 59, 64, 64, 64, 1, 3, 33, 21, 1]) {
+  for (const count of [64, 64, 64, 63, 1, 1, 1, 2, 59, 64, 64, 64, 1, 3, 33, 21, 5, 1, 1, 1, 25, 1, 35, 1]) {
     const ids = Uint32Array.from({ length: count }, (_, t) => (17 * (position + t) + 3) % shape.vocab);
     const ops: StepOp[] = [...wholeToken(1), { op: 'head', positions: 'all' }];
     const step: Step = { position, count, ids, ops, output: 'logits' };
@@ -129,6 +129,56 @@ describe('long rows, by query heads of a KV head and width of heads', () => {
   test('3, 64', () => compareLong(6, 2, 64));
   test('4, 64', () => compareLong(4, 1, 64));
   test('7, 128', () => compareLong(7, 1, 128));
+});
+
+/** Positions from `from` to `to` in steps of 64 at most; gives the last one's logits. */
+async function runTo(backend: Backend, from: number, to: number, first: number): Promise<Float32Array> {
+  const ops: StepOp[] = [...wholeToken(1), { op: 'head', positions: 'last' }];
+  let logits = new Float32Array(0);
+  for (let position = from; position < to; position += 64) {
+    const count = Math.min(64, to - position);
+    const ids = Uint32Array.from({ length: count }, (_, t) => (17 * (position + t) + first) % 33);
+    logits = (await backend.run({ position, count, ids, ops, output: 'logits' })).slice();
+  }
+  return logits;
+}
+
+describe.each([16, 24, 80])('keys and values of heads of %i', (headDim) => {
+  const shape: RandomShape = { layers: 1, dim: 64, heads: 4, kvHeads: 2, headDim, ffn: 32, vocab: 33 };
+  const model = randomModel(shape, ['f32'], 1, 5);
+  const make = async (context: number) => {
+    const options = { hyper: model.hyper, context, maxBatch: 64, threads: 1 };
+    const backend = await createWasmBackend({ ...options, module: module('relaxed') });
+    await model.install(backend);
+    return backend;
+  };
+
+  test('go over to a device of another context in ranges of any positions', async () => {
+    const [from, to] = [await make(590), await make(1300)];
+    await runTo(from, 0, 586, 3);
+    const ends = [0, 1, 8, 575, 577, 586];
+    for (const head of [0, 1]) {
+      for (const [i, end] of ends.slice(1).entries()) {
+        const slice = await from.readKv(0, head, ends[i]!, end);
+        await to.writeKv(0, head, ends[i]!, slice);
+        expect(await to.readKv(0, head, ends[i]!, end)).toEqual(slice);
+      }
+      expect(await to.readKv(0, head, 0, 586)).toEqual(await from.readKv(0, head, 0, 586));
+    }
+    expect(await runTo(to, 586, 587, 3)).toEqual(await runTo(from, 586, 587, 3));
+    expect(await runTo(to, 587, 590, 3)).toEqual(await runTo(from, 587, 590, 3));
+  });
+
+  test('are written anew from the position of an edit on', async () => {
+    const [edited, fresh] = [await make(640), await make(640)];
+    await runTo(edited, 0, 620, 3);
+    await runTo(fresh, 0, 571, 3);
+    for (const backend of [edited, fresh]) await runTo(backend, 571, 602, 4);
+    for (const position of [602, 603]) {
+      const after = await runTo(fresh, position, position + 1, 4);
+      expect(await runTo(edited, position, position + 1, 4)).toEqual(after);
+    }
+  });
 });
 
 test('prefill in one batch and token by token agree', async () => {
@@ -249,6 +299,11 @@ test('memory is given back', async () => {
   backend.setLayer(1, undefined);
   expect(backend.memory().weights).toBe(before.weights);
   expect(backend.memory().kv).toBe(before.kv / 2);
+});
+
+test('heads wider than the kernels have room for are refused', async () => {
+  const { hyper } = randomModel({ ...SMALL, headDim: 584 }, ['q4'], 1, 5);
+  await expect(wasm(hyper, false)).rejects.toMatchObject({ code: 'unsupported' });
 });
 
 test('a step outside the context is refused', async () => {

@@ -1,25 +1,19 @@
 // Attention of several positions: keys and values become f32 a block at a time, once for all query heads of their KV head and
 // TILE positions, and meet them in products of matrices whose sums stay in registers. Four positions are the lanes of a vector,
 // as in a panel of activations; two such fours go together. Nothing here depends on which other positions are in a batch.
+import { chunkRoom, keyScalesOf, keysOf, lowers, uppers, valuesOf } from './kv';
 import {
-  A_F32, A_N, KV_BYTES, KV_K, KV_K_SCALES, KV_V, KV_V_SCALES, PANEL, count, field, fieldFloat, fieldInt, position, take,
+  A_F32, A_N, CHUNK, KV_BYTES, PANEL, TOGETHER, TOGETHER_BYTES, count, field, fieldFloat, fieldInt, position, take,
 } from './layout';
 import { panelColumn } from './panel';
 import { LOWEST, exp2, madd } from './simd';
 
-/** Cached positions in a block. web/device/wasm/scratch.ts makes room for it and for a tile. */
+/** Cached positions in a block: a part of a chunk, and whole TOGETHERs. web/device/wasm/scratch.ts makes room for it and for a tile. */
 // @ts-ignore: decorator
-@inline const BLOCK: i32 = 64;
+@inline const BLOCK: i32 = 48;
 /** New positions that share a block's conversion. */
 // @ts-ignore: decorator
 @inline const TILE: i32 = 16;
-
-/** Four 16-bit integers as f32. */
-// @ts-ignore: decorator
-@inline
-function four(at: usize): v128 {
-  return f32x4.convert_i32x4_s(v128.load16x4_s(at));
-}
 
 /** Rows a, b, c, d of four columns → columns one after another, `stride` bytes apart. */
 // @ts-ignore: decorator
@@ -45,15 +39,21 @@ function takeQueries(q: usize, stride: usize, positions: i32, headBytes: usize, 
   }
 }
 
-/** Keys as f32, four keys side by side: [n/4][headDim][4]. */
-function takeKeys(keys: usize, keyBytes: usize, n: i32, out: usize): void {
-  for (let p = 0; p < n; p += 4) {
-    for (let d: usize = 0; d < keyBytes; d += 8) {
-      const at = keys + d;
-      transpose(four(at), four(at + keyBytes), four(at + 2 * keyBytes), four(at + 3 * keyBytes), out, 16);
-      out += 64;
+/** Keys as f32, four keys side by side: [n/4][headDim][4]; whole TOGETHERs of them. */
+function takeKeys(keys: usize, headDim: i32, n: i32, out: usize): void {
+  const fourBytes = <usize>(headDim << 4);
+  for (let p = 0; p < n; p += TOGETHER) {
+    for (const end = out + fourBytes; out < end; out += 32) {
+      let to = out;
+      for (let i: usize = 0; i < TOGETHER_BYTES; i += 16) {
+        const words = v128.load(keys + i);
+        v128.store(to, lowers(words));
+        v128.store(to, uppers(words), 16);
+        to += fourBytes;
+      }
+      keys += TOGETHER_BYTES;
     }
-    keys += 4 * keyBytes;
+    out += 2 * fourBytes;
   }
 }
 
@@ -132,11 +132,22 @@ function weigh(scores: usize, n: i32, vScales: usize, state: usize): void {
   v128.store(state, fade, 64);
 }
 
-/** Values as f32: [n][headDim]. */
-function takeValues(values: usize, bytes: usize, out: usize): void {
-  for (const end = values + bytes; values < end; values += 8) {
-    v128.store(out, four(values));
-    out += 16;
+/** Values of n positions from `at` on in a chunk as f32: [n][headDim], and one more where n is odd. `at` is even. */
+function takeValues(values: usize, room: i32, at: i32, n: i32, headDim: i32, out: usize): void {
+  const headBytes = <usize>(headDim << 2);
+  for (let column = 0; column < headDim; column += TOGETHER) {
+    const bytes = <usize>(min(TOGETHER, headDim - column) << 2);
+    let from = values + <usize>(column * room << 1) + <usize>(at >> 1) * bytes;
+    let to = out + <usize>(column << 2);
+    for (let p = 0; p < n; p += 2) {
+      for (let i: usize = 0; i < bytes; i += 16) {
+        const words = v128.load(from + i);
+        v128.store(to + i, lowers(words));
+        v128.store(to + headBytes + i, uppers(words));
+      }
+      from += bytes;
+      to += 2 * headBytes;
+    }
   }
 }
 
@@ -196,7 +207,6 @@ export function attendMany(op: usize, thread: i32): void {
   const n = load<i32>(record, A_N);
   const activations = <usize>load<u32>(record, A_F32);
   const headBytes = <usize>(headDim << 2);
-  const keyBytes = <usize>(headDim << 1);
   const stride = <usize>heads * headBytes;
   // Of two fours: columns of queries, scores of a block, state, columns of output.
   const queryBytes = headBytes << 3;
@@ -235,9 +245,13 @@ export function attendMany(op: usize, thread: i32): void {
     const end = position() + start + positions;
     for (let from = 0; from < end; from += BLOCK) {
       const size = min(BLOCK, end - from);
-      takeKeys(<usize>load<u32>(kv, KV_K) + <usize>from * keyBytes, keyBytes, size, block);
-      const keyScales = <usize>load<u32>(kv, KV_K_SCALES) + (<usize>from << 2);
-      const valueScales = <usize>load<u32>(kv, KV_V_SCALES) + (<usize>from << 2);
+      const at = from % CHUNK;
+      const room = chunkRoom(kv, from / CHUNK);
+      const keys = keysOf(kv, from / CHUNK, headDim);
+      const scales = keyScalesOf(keys, room, headDim);
+      const keyScales = scales + (<usize>at << 2);
+      const valueScales = keyScales + (<usize>room << 2);
+      takeKeys(keys + <usize>(at * headDim << 1), headDim, size, block);
       for (let i = 0; i < padded; i += 2) {
         const pair = pairs + <usize>(i >> 1) * pairBytes;
         const scores = pair + queryBytes;
@@ -246,15 +260,15 @@ export function attendMany(op: usize, thread: i32): void {
         const seenB = position() + start + min(i + 1, fours - 1) / members * PANEL + 1 - from;
         const some = min(size, seenB + PANEL - 1);
         for (let p = 0; p < some; p += 4) {
-          const keys = block + <usize>p * headBytes;
-          scoreFour(pair, keys, keys + 4 * headBytes, keyScales + (<usize>p << 2), scale, scores + (<usize>p << 5));
+          const four = block + <usize>p * headBytes;
+          scoreFour(pair, four, four + 4 * headBytes, keyScales + (<usize>p << 2), scale, scores + (<usize>p << 5));
         }
         mask(scores, seenA, some);
         mask(scores + 16, seenB, some);
         weigh(scores, some, valueScales, scores + scoreBytes);
         weigh(scores + 16, some, valueScales, scores + scoreBytes + 16);
       }
-      takeValues(<usize>load<u32>(kv, KV_V) + <usize>from * keyBytes, <usize>size * keyBytes, block);
+      takeValues(valuesOf(scales, room), room, at, size, headDim, block);
       for (let i = 0; i < padded; i += 2) {
         const scores = pairs + <usize>(i >> 1) * pairBytes + queryBytes;
         const state = scores + scoreBytes;

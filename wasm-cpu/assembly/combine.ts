@@ -17,18 +17,18 @@ function shares(row: usize, partBytes: usize, chunks: i32, out: usize): void {
   for (let c = 0; c < chunks; c++) store<f32>(out + (<usize>c << 2), load<f32>(out + (<usize>c << 2)) / sum);
 }
 
-/** 8 values of a row: four even columns from `even` on in a part, and four odd ones. */
-function combine8(part: usize, partBytes: usize, chunks: i32, weights: usize, even: usize, odd: usize, out: usize): void {
+/** 8 values of a row, from their address in its first part. */
+function combine8(part: usize, partBytes: usize, chunks: i32, weights: usize, out: usize): void {
   let a = f32x4.splat(0);
   let b = f32x4.splat(0);
   for (let c = 0; c < chunks; c++) {
     const w = v128.load32_splat(weights + (<usize>c << 2));
-    a = f32x4.add(a, f32x4.mul(w, v128.load(part + even)));
-    b = f32x4.add(b, f32x4.mul(w, v128.load(part + odd)));
+    a = f32x4.add(a, f32x4.mul(w, v128.load(part)));
+    b = f32x4.add(b, f32x4.mul(w, v128.load(part, 16)));
     part += partBytes;
   }
-  v128.store(out, v128.shuffle<i32>(a, b, 0, 4, 1, 5));
-  v128.store(out, v128.shuffle<i32>(a, b, 2, 6, 3, 7), 16);
+  v128.store(out, a);
+  v128.store(out, b, 16);
 }
 
 /**
@@ -57,8 +57,8 @@ export function combine(op: usize, thread: i32): void {
         const row = parts + <usize>head * rowBytes;
         if (head != weighed) shares(row, partBytes, chunks, weights);
         weighed = head;
-        const even = PART_BYTES + (<usize>(at % headDim) << 1);
-        combine8(row, partBytes, chunks, weights, even, even + <usize>(headDim << 1), values + (<usize>at << 2));
+        const first = row + PART_BYTES + (<usize>(at % headDim) << 2);
+        combine8(first, partBytes, chunks, weights, values + (<usize>at << 2));
       }
       quantizeBlock(values + <usize>(start << 2), record, i);
     }

@@ -134,9 +134,12 @@ export function nextPiece(op: usize, chunk: i32): i32 {
 // @ts-ignore: decorator
 @inline export const PANEL: i32 = 4;
 
-/** Cached positions that attention of one position takes together. Results depend on it, so nothing else may decide it. */
+/**
+ * Cached positions that attention of one position takes together, a multiple of TOGETHER and of attend-many's BLOCK. Results
+ * depend on it, so nothing else may decide it.
+ */
 // @ts-ignore: decorator
-@inline export const CHUNK: i32 = 512;
+@inline export const CHUNK: i32 = 576;
 
 /** A part of an attention row: maximum and sum of its chunk, 2 unused, then headDim values. */
 // @ts-ignore: decorator
@@ -149,14 +152,17 @@ export function chunksOf(positions: i32): i32 {
   return (positions + CHUNK - 1) / CHUNK;
 }
 
-/** KV head: k i16[context][headDim], v likewise, k scales f32[context], v scales. */
+/** Positions of K, or columns of V, that lie side by side: three vectors of sums for each of three query heads. */
 // @ts-ignore: decorator
-@inline export const KV_K: usize = 0;
+@inline export const TOGETHER: i32 = 12;
+/** Bytes of so many pairs of 16-bit integers. */
 // @ts-ignore: decorator
-@inline export const KV_V: usize = 4;
+@inline export const TOGETHER_BYTES: usize = 48;
+
+/** KV head: address (see kv.ts) and positions that there is room for, a multiple of TOGETHER. */
 // @ts-ignore: decorator
-@inline export const KV_K_SCALES: usize = 8;
+@inline export const KV_AT: usize = 0;
 // @ts-ignore: decorator
-@inline export const KV_V_SCALES: usize = 12;
+@inline export const KV_ROOM: usize = 4;
 // @ts-ignore: decorator
-@inline export const KV_BYTES: usize = 16;
+@inline export const KV_BYTES: usize = 8;

@@ -1,4 +1,5 @@
-import { KV_BYTES, KV_K, KV_K_SCALES, KV_V, KV_V_SCALES, count, field, fieldFloat, fieldInt, position, firstPiece, nextPiece } from './layout';
+import { chunkRoom, keyScalesOf, keysOf, putKey, putValue, valuesOf } from './kv';
+import { CHUNK, KV_BYTES, count, field, fieldFloat, fieldInt, position, firstPiece, nextPiece } from './layout';
 import { rmsNorm } from './norm';
 import { max4 } from './simd';
 
@@ -23,26 +24,36 @@ function rotate(x: usize, dims: i32, halves: bool, table: usize): void {
   }
 }
 
-/** One head's vector into the KV cache: 16-bit integers and one scale. */
-function keep(x: usize, headDim: i32, into: usize, scales: usize, at: i32): void {
+/** f32 → 16-bit integers in the same place; gives their scale. */
+function toIntegers(x: usize, headDim: i32): f32 {
   const bytes = <usize>(headDim << 2);
   let amax = f32x4.splat(0);
   for (let i: usize = 0; i < bytes; i += 16) amax = f32x4.pmax(amax, f32x4.abs(v128.load(x + i)));
   const a = max4(amax);
-  const out = into + <usize>(at * headDim) * 2;
   // A vector this small is zero for every purpose; its quotient would overflow.
   if (!(a > 1e-30)) {
-    memory.fill(out, 0, <usize>headDim * 2);
-    store<f32>(scales + <usize>(at << 2), 0);
-    return;
+    memory.fill(x, 0, bytes >> 1);
+    return 0;
   }
-  store<f32>(scales + <usize>(at << 2), a / KV_LIMIT);
   const factor = f32x4.splat(KV_LIMIT / a);
   for (let i: usize = 0; i < bytes; i += 32) {
     const x0 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(x + i), factor)));
     const x1 = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(x + i, 16), factor)));
-    v128.store(out + (i >> 1), i16x8.narrow_i32x4_s(x0, x1));
+    v128.store(x + (i >> 1), i16x8.narrow_i32x4_s(x0, x1));
   }
+  return a / KV_LIMIT;
+}
+
+/** One head's key or value into the KV cache: 16-bit integers and one scale. Destroys x. */
+function keep(x: usize, headDim: i32, record: usize, position: i32, isKey: bool): void {
+  const chunk = position / CHUNK;
+  const at = position % CHUNK;
+  const room = chunkRoom(record, chunk);
+  const keys = keysOf(record, chunk, headDim);
+  const scales = keyScalesOf(keys, room, headDim);
+  store<f32>(scales + <usize>((isKey ? at : room + at) << 2), toIntegers(x, headDim));
+  if (isKey) putKey(x, keys, at, headDim);
+  else putValue(x, valuesOf(scales, room), room, at, headDim);
 }
 
 /**
@@ -80,13 +91,13 @@ export function ropeAndKeep(op: usize, thread: i32): void {
         if (field(op, 12)) addBias(x, field(op, 12) + <usize>head * headBytes, headDim);
         if (field(op, 15)) rmsNorm(x, x, field(op, 15), headDim, epsilon);
         rotate(x, dims, halves, table);
-        keep(x, headDim, load<u32>(record, KV_K), load<u32>(record, KV_K_SCALES), at);
+        keep(x, headDim, record, at, true);
       } else {
         const head = unit - queryHeads - kvHeads;
         const record = field(op, 17) + <usize>head * KV_BYTES;
         const x = field(op, 6) + <usize>(t * kvHeads + head) * headBytes;
         if (field(op, 13)) addBias(x, field(op, 13) + <usize>head * headBytes, headDim);
-        keep(x, headDim, load<u32>(record, KV_V), load<u32>(record, KV_V_SCALES), at);
+        keep(x, headDim, record, at, false);
       }
     }
   }

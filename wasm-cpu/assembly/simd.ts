@@ -13,15 +13,6 @@ export function sum4(v: v128): f32 {
   return f32x4.extract_lane(t, 0) + f32x4.extract_lane(t, 1);
 }
 
-/** `sum4` of four vectors, as the lanes of one. */
-// @ts-ignore: decorator
-@inline
-export function sums4(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = f32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
-  const cd = f32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
-  return f32x4.add(v128.shuffle<i32>(ab, cd, 0, 1, 4, 5), v128.shuffle<i32>(ab, cd, 2, 3, 6, 7));
-}
-
 /** Lanes [r0 r0 r1 r1], [r2 r2 r3 r3] of i32 → one i32 a row. */
 // @ts-ignore: decorator
 @inline

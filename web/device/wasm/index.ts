@@ -1,9 +1,10 @@
 /** The WASM backend: wasm-cpu's kernels on one or more threads over one memory. */
-import type { Backend, BackendOptions, KvSlice, LayerShare, PlacedTile, Step, Tile, TileData } from '../backend.ts';
+import type { Backend, BackendOptions, LayerShare, PlacedTile, Step, Tile, TileData } from '../backend.ts';
 import { DeviceError } from '../backend.ts';
 import { MOST_BEST, scaleOf } from '../best.ts';
 import type { OperationTimer } from '../run-timed.ts';
 import { wasmFeatures } from './kernels.ts';
+import { CHUNK, type KvHead, kvHeadBytes, kvRoom, readKvHead, writeKvHead } from './kv-cache.ts';
 import { createMemory } from './memory.ts';
 import { cutPacked, type Packing, packTile } from './pack.ts';
 import { compileProgram, OP_FIELDS, type ResidentLayer, type Section, type WasmTile } from './program.ts';
@@ -17,8 +18,6 @@ const COUNT = CONTROL + 1;
 const SELECTION_SCALE = CONTROL + 9;
 /** Below lie the control block and the kernels' constants. */
 const FIRST_FREE = 8192;
-/** Attention reads the scales of four positions at a time, and so up to three behind the last. */
-const KV_SLACK = 12;
 const TAKEN = OP_FIELDS - 1;
 
 export interface WasmOptions extends BackendOptions {
@@ -39,17 +38,18 @@ interface ResidentProgram {
   sections: Section[];
 }
 
-interface KvHead {
-  at: number;
-  record: [k: number, v: number, kScales: number, vScales: number];
-}
-
-/** Rejects with DeviceError `unsupported` without WASM SIMD, `memory` when the scratch does not fit. */
+/** Rejects with DeviceError `unsupported` without WASM SIMD or for heads wider than a chunk, `memory` when the scratch does not fit. */
 export async function createWasmBackend(options: WasmOptions): Promise<Backend> {
   const { hyper, context, maxBatch } = options;
   const features = wasmFeatures();
   if (!features.simd) {
     throw new DeviceError('unsupported', 'This browser has no WebAssembly SIMD. Update it to compute here.');
+  }
+  if (hyper.headDim > CHUNK) {
+    throw new DeviceError(
+      'unsupported',
+      `The processor's kernels have attention heads of ${CHUNK} values at most, not ${hyper.headDim}.`,
+    );
   }
   const relaxed = features.relaxed && !options.plain;
   const team = await takeTeam({
@@ -231,11 +231,9 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     const key = `${layer}/${number}`;
     const known = kv.get(key);
     if (known) return known;
-    const values = 2 * context * hyper.headDim;
     const bytes = kvHeadBytes(context, hyper.headDim);
-    const at = memory.allocate(bytes + KV_SLACK);
+    const made: KvHead = { at: memory.allocate(bytes), room: kvRoom(context), headDim: hyper.headDim };
     kvBytes += bytes;
-    const made: KvHead = { at, record: [at, at + values, at + 2 * values, at + 2 * values + 4 * context] };
     kv.set(key, made);
     return made;
   }
@@ -259,7 +257,10 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
       kv.delete(key);
     }
     if (!share) return;
-    const records = share.kvHeads.flatMap((number) => ensureKv(layer, number).record);
+    const records = share.kvHeads.flatMap((number) => {
+      const { at, room } = ensureKv(layer, number);
+      return [at, room];
+    });
     const words = (values: number[]) => {
       const at = memory.allocate(4 * values.length);
       memory.u32().set(values, at >> 2);
@@ -321,20 +322,8 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
       head = { tiles: tiles ?? [], norm: norm ? floats(norm) : 0, rows };
     },
     run,
-    async readKv(layer, number, from, to): Promise<KvSlice> {
-      const { record } = kvOf(layer, number);
-      const values = (at: number) =>
-        memory.i16().slice((at >> 1) + from * hyper.headDim, (at >> 1) + to * hyper.headDim);
-      const scales = (at: number) => memory.f32().slice((at >> 2) + from, (at >> 2) + to);
-      return { k: values(record[0]), v: values(record[1]), kScales: scales(record[2]), vScales: scales(record[3]) };
-    },
-    async writeKv(layer, number, from, slice) {
-      const { record } = kvOf(layer, number);
-      memory.i16().set(slice.k, (record[0] >> 1) + from * hyper.headDim);
-      memory.i16().set(slice.v, (record[1] >> 1) + from * hyper.headDim);
-      memory.f32().set(slice.kScales, (record[2] >> 2) + from);
-      memory.f32().set(slice.vScales, (record[3] >> 2) + from);
-    },
+    readKv: async (layer, number, from, to) => readKvHead(memory, kvOf(layer, number), from, to),
+    writeKv: async (layer, number, from, slice) => writeKvHead(memory, kvOf(layer, number), from, slice),
     memory: () => ({ weights: weightBytes, kv: kvBytes, scratch: memory.used() - weightBytes - kvBytes }),
     destroy() {
       memory.close();
@@ -352,9 +341,4 @@ function headRuns(qToKv: readonly number[]): [first: number, heads: number, kvHe
     else runs.push([head, 1, kvHead]);
   }
   return runs;
-}
-
-/** K and V of one head over the whole context: 16-bit values and a scale a position. */
-export function kvHeadBytes(context: number, headDim: number): number {
-  return 2 * context * (2 * headDim + 4);
 }

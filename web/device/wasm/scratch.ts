@@ -1,4 +1,5 @@
 /** Buffers between the operations of a step, sized for the largest layer share and batch. */
+import { CHUNK } from './kv-cache.ts';
 import type { WasmMemory } from './memory.ts';
 
 /** A record of activations, as wasm-cpu/assembly/layout.ts has it. */
@@ -6,10 +7,8 @@ const RECORD_BYTES = 28;
 /** Positions in a panel of activations, and bytes of a panel of weights: 8 rows of f32 by 2 blocks of 32 columns. */
 const PANEL = 4;
 const WEIGHT_PANEL_BYTES = 4 * 8 * 64;
-/** Cached positions that attention of one position takes together (wasm-cpu/assembly/layout.ts). */
-const CHUNK = 512;
 /** Cached and new positions that attention of several takes together (wasm-cpu/assembly/attend-many.ts). */
-const BLOCK = 64;
+const BLOCK = 48;
 const TILE = 16;
 /** Query heads that attention takes together; wasm-cpu/assembly/attend-one.ts has a kernel for each number up to it. */
 export const MOST_HEADS_TOGETHER = 4;
@@ -64,8 +63,8 @@ export interface Scratch {
   free(): void;
 }
 
-/** Queries and scores of a run of heads, as `attendOne` keeps them; four scores' room behind each row. */
-const oneBytes = (headDim: number) => MOST_HEADS_TOGETHER * (4 * headDim + 4 * CHUNK + 16);
+/** Queries and scores of a run of heads, as `attendOne` keeps them: rows of a chunk's scores, with room for four behind each. */
+const ONE_BYTES = 2 * MOST_HEADS_TOGETHER * (4 * CHUNK + 16);
 
 /**
  * A block of keys or values in f32 and, for every two fours of queries, as `attendMany` keeps them: columns of queries and of
@@ -94,7 +93,7 @@ export function createScratch(memory: WasmMemory, size: ScratchSize): Scratch {
     f32: allocate(4 * Math.ceil(batch / PANEL) * PANEL * capacity),
   });
   const partsPerRow = Math.ceil(size.context / CHUNK);
-  const most = Math.max(oneBytes(headDim), manyBytes(headDim, batch), 4 * partsPerRow);
+  const most = Math.max(ONE_BYTES, manyBytes(headDim, batch), 4 * partsPerRow);
   // Whole cache lines, so that threads do not share one.
   const attentionBytes = Math.ceil(most / 64) * 64;
   const records = new Map<string, number>();
