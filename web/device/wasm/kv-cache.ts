@@ -28,79 +28,69 @@ export interface KvHead {
 /** Positions `from` to `to` of a head. */
 export function readKvHead(memory: WasmMemory, head: KvHead, from: number, to: number): KvSlice {
   const { headDim } = head;
-  const slice: KvSlice = {
-    k: new Int16Array((to - from) * headDim),
-    v: new Int16Array((to - from) * headDim),
-    kScales: new Float32Array(to - from),
-    vScales: new Float32Array(to - from),
-  };
+  const positions = to - from;
+  const pairs = headDim / 2;
+  const k = new Int32Array(positions * pairs);
+  const v = new Int16Array(positions * headDim);
+  const kScales = new Float32Array(positions);
+  const vScales = new Float32Array(positions);
+  const words = memory.i32();
   const integers = memory.i16();
   const scales = memory.f32();
-  const columns = valueColumns(headDim);
-  for (let p = from; p < to; p++) {
-    const { keys, keyScale, valueScale, values, room, inChunk } = placeOf(head, p);
-    const out = (p - from) * headDim;
-    for (let c = 0; c < headDim; c += 2) {
-      slice.k[out + c] = integers[keys + TOGETHER * c];
-      slice.k[out + c + 1] = integers[keys + TOGETHER * c + 1];
+  for (let i = 0; i < positions; i++) {
+    const { keys, keyScale, valueScale, values, stride, before } = placeOf(head, from + i);
+    for (let c = 0, out = i * pairs, at = keys; c < pairs; c++, at += TOGETHER) k[out + c] = words[at];
+    for (let first = 0, group = values; first < headDim; first += TOGETHER, group += stride) {
+      const count = Math.min(TOGETHER, headDim - first);
+      const out = i * headDim + first;
+      for (let c = 0, at = group + before * count; c < count; c++, at += 2) v[out + c] = integers[at];
     }
-    for (const { first, count } of columns) {
-      const from = values + first * room + (inChunk >> 1) * 2 * count;
-      for (let c = 0; c < count; c++) slice.v[out + first + c] = integers[from + 2 * c];
-    }
-    slice.kScales[p - from] = scales[keyScale];
-    slice.vScales[p - from] = scales[valueScale];
+    kScales[i] = scales[keyScale];
+    vScales[i] = scales[valueScale];
   }
-  return slice;
+  return { k: new Int16Array(k.buffer), v, kScales, vScales };
 }
 
 /** Puts a slice's positions from `from` on. */
 export function writeKvHead(memory: WasmMemory, head: KvHead, from: number, slice: KvSlice): void {
   const { headDim } = head;
+  const { k, v, kScales, vScales } = slice;
+  const words = memory.i32();
   const integers = memory.i16();
   const scales = memory.f32();
-  const columns = valueColumns(headDim);
-  for (let i = 0; i < slice.kScales.length; i++) {
-    const { keys, keyScale, valueScale, values, room, inChunk } = placeOf(head, from + i);
+  for (let i = 0; i < kScales.length; i++) {
+    const { keys, keyScale, valueScale, values, stride, before } = placeOf(head, from + i);
     const source = i * headDim;
-    for (let c = 0; c < headDim; c += 2) {
-      integers[keys + TOGETHER * c] = slice.k[source + c];
-      integers[keys + TOGETHER * c + 1] = slice.k[source + c + 1];
+    for (let c = 0, at = keys; c < headDim; c += 2, at += TOGETHER) {
+      words[at] = (k[source + c] & 0xffff) | (k[source + c + 1] << 16);
     }
-    for (const { first, count } of columns) {
-      const to = values + first * room + (inChunk >> 1) * 2 * count;
-      for (let c = 0; c < count; c++) integers[to + 2 * c] = slice.v[source + first + c];
+    for (let first = 0, group = values; first < headDim; first += TOGETHER, group += stride) {
+      const count = Math.min(TOGETHER, headDim - first);
+      for (let c = 0, at = group + before * count; c < count; c++, at += 2) integers[at] = v[source + first + c];
     }
-    scales[keyScale] = slice.kScales[i];
-    scales[valueScale] = slice.vScales[i];
+    scales[keyScale] = kScales[i];
+    scales[valueScale] = vScales[i];
   }
 }
 
-/** Columns of values that lie side by side: twelves and what is left. */
-function valueColumns(headDim: number): { first: number; count: number }[] {
-  return Array.from({ length: Math.ceil(headDim / TOGETHER) }, (_, i) => ({
-    first: TOGETHER * i,
-    count: Math.min(TOGETHER, headDim - TOGETHER * i),
-  }));
-}
-
 /**
- * Where a position's parts begin: its key's first column (two columns every 12 words), its scales, and its value's first
- * column, were the two positions of its words a vector of their own. Indices of 16-bit integers, or of floats for the scales.
+ * Where a position lies. Indices of words: `keys`, its first two columns, 12 words from the next two. Of floats: its scales. Of 16-bit
+ * integers: `values`, where it would begin were it one of the chunk's first two positions; `stride` from twelve columns to the next;
+ * and `before` integers of each column come before its own.
  */
 function placeOf({ at, room: all, headDim }: KvHead, position: number) {
   const chunk = Math.floor(position / CHUNK);
   const inChunk = position % CHUNK;
   const room = Math.min(CHUNK, all - chunk * CHUNK);
   const start = at + chunk * CHUNK * (4 * headDim + 8);
-  const twelve = Math.floor(inChunk / TOGETHER);
+  const lane = inChunk % TOGETHER;
   const scales = (start + 2 * room * headDim) >> 2;
   return {
-    room,
-    inChunk,
-    keys: (start >> 1) + twelve * TOGETHER * headDim + 2 * (inChunk % TOGETHER),
+    keys: (start >> 2) + (inChunk - lane) * (headDim / 2) + lane,
     keyScale: scales + inChunk,
     valueScale: scales + room + inChunk,
-    values: ((start + room * (2 * headDim + 8)) >> 1) + (inChunk & 1),
+    values: ((scales + 2 * room) << 1) + (inChunk & 1),
+    stride: TOGETHER * room,
+    before: inChunk & ~1,
   };
 }
