@@ -71,11 +71,11 @@ async function compare(shape: RandomShape, kinds: TileKind[], pieces = 1): Promi
   await compareKv(relaxed, exact, shape, position);
 }
 
-/** Every step's logits against the reference, over rows of two chunks (576) and many blocks (48) of cached positions. */
+/** Every step's logits against the reference, over rows of two chunks (384) and many blocks (48) of cached positions. */
 async function compareLong(heads: number, kvHeads: number, headDim: number): Promise<void> {
   const shape: RandomShape = { layers: 1, dim: 64, heads, kvHeads, headDim, ffn: 32, vocab: 33 };
   const model = randomModel(shape, ['f32'], 1, 5);
-  const options = { hyper: model.hyper, context: 640, maxBatch: 64 };
+  const options = { hyper: model.hyper, context: 480, maxBatch: 64 };
   const [relaxed, plain] = await Promise.all(
     ['relaxed', 'plain'].map((name) =>
       createWasmBackend({ ...options, threads: 1, plain: name === 'plain', module: module(name) }),
@@ -84,7 +84,7 @@ async function compareLong(heads: number, kvHeads: number, headDim: number): Pro
   const exact = createReferenceBackend({ ...options, rounding: true });
   for (const backend of [relaxed, plain, exact]) await model.install(backend);
   let position = 0;
-  for (const count of [64, 64, 64, 63, 1, 1, 1, 2, 59, 64, 64, 64, 1, 3, 33, 21, 5, 1, 1, 1, 25, 1, 35, 1]) {
+  for (const count of [64, 64, 64, 63, 1, 1, 1, 2, 59, 64, 1, 1, 1, 3, 33, 21, 1]) {
     const ids = Uint32Array.from({ length: count }, (_, t) => (17 * (position + t) + 3) % shape.vocab);
     const ops: StepOp[] = [...wholeToken(1), { op: 'head', positions: 'all' }];
     const step: Step = { position, count, ids, ops, output: 'logits' };
@@ -154,27 +154,27 @@ describe.each([16, 24, 80])('keys and values of heads of %i', (headDim) => {
   };
 
   test('go over to a device of another context in ranges of any positions', async () => {
-    const [from, to] = [await make(590), await make(1300)];
-    await runTo(from, 0, 586, 3);
-    const ends = [0, 1, 8, 575, 577, 586];
+    const [from, to] = [await make(398), await make(900)];
+    await runTo(from, 0, 394, 3);
+    const ends = [0, 1, 8, 383, 385, 394];
     for (const head of [0, 1]) {
       for (const [i, end] of ends.slice(1).entries()) {
         const slice = await from.readKv(0, head, ends[i]!, end);
         await to.writeKv(0, head, ends[i]!, slice);
         expect(await to.readKv(0, head, ends[i]!, end)).toEqual(slice);
       }
-      expect(await to.readKv(0, head, 0, 586)).toEqual(await from.readKv(0, head, 0, 586));
+      expect(await to.readKv(0, head, 0, 394)).toEqual(await from.readKv(0, head, 0, 394));
     }
-    expect(await runTo(to, 586, 587, 3)).toEqual(await runTo(from, 586, 587, 3));
-    expect(await runTo(to, 587, 590, 3)).toEqual(await runTo(from, 587, 590, 3));
+    expect(await runTo(to, 394, 395, 3)).toEqual(await runTo(from, 394, 395, 3));
+    expect(await runTo(to, 395, 398, 3)).toEqual(await runTo(from, 395, 398, 3));
   });
 
   test('are written anew from the position of an edit on', async () => {
-    const [edited, fresh] = [await make(640), await make(640)];
-    await runTo(edited, 0, 620, 3);
-    await runTo(fresh, 0, 571, 3);
-    for (const backend of [edited, fresh]) await runTo(backend, 571, 602, 4);
-    for (const position of [602, 603]) {
+    const [edited, fresh] = [await make(480), await make(480)];
+    await runTo(edited, 0, 430, 3);
+    await runTo(fresh, 0, 379, 3);
+    for (const backend of [edited, fresh]) await runTo(backend, 379, 410, 4);
+    for (const position of [410, 411]) {
       const after = await runTo(fresh, position, position + 1, 4);
       expect(await runTo(edited, position, position + 1, 4)).toEqual(after);
     }
@@ -302,7 +302,7 @@ test('memory is given back', async () => {
 });
 
 test('heads wider than the kernels have room for are refused', async () => {
-  const { hyper } = randomModel({ ...SMALL, headDim: 584 }, ['q4'], 1, 5);
+  const { hyper } = randomModel({ ...SMALL, headDim: 392 }, ['q4'], 1, 5);
   await expect(wasm(hyper, false)).rejects.toMatchObject({ code: 'unsupported' });
 });
 

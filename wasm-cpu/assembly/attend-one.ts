@@ -215,13 +215,15 @@ export function attendOne(op: usize, thread: i32): void {
   const rowBytes = field(op, 12) * (PART_BYTES + headBytes);
   const queries = field(op, 9) + <usize>thread * field(op, 10);
   const scores = queries + 4 * ROW;
-  const total = runs * chunksOf(position() + 1);
+  const chunks = chunksOf(position() + 1);
+  const total = runs * chunks;
   for (;;) {
     const unit = take(op, 1);
     if (unit >= total) break;
-    const chunk = unit / runs;
+    // A head's chunks one after another, as they lie.
+    const chunk = unit % chunks;
     const n = min(position() + 1 - chunk * CHUNK, CHUNK);
-    const run = field(op, 5) + <usize>(unit % runs) * 12;
+    const run = field(op, 5) + <usize>(unit / chunks) * 12;
     const first = load<i32>(run);
     const members = load<i32>(run, 4);
     const record = field(op, 6) + <usize>load<i32>(run, 8) * KV_BYTES;

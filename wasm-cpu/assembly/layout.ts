@@ -139,7 +139,7 @@ export function nextPiece(op: usize, chunk: i32): i32 {
  * depend on it, so nothing else may decide it.
  */
 // @ts-ignore: decorator
-@inline export const CHUNK: i32 = 576;
+@inline export const CHUNK: i32 = 384;
 
 /** A part of an attention row: maximum and sum of its chunk, 2 unused, then headDim values. */
 // @ts-ignore: decorator

@@ -3,7 +3,7 @@ import type { KvSlice } from '../backend.ts';
 import type { WasmMemory } from './memory.ts';
 
 /** Cached positions in a chunk (wasm-cpu/assembly/layout.ts). */
-export const CHUNK = 576;
+export const CHUNK = 384;
 /** Positions of keys, or columns of values, that lie side by side. */
 const TOGETHER = 12;
 
