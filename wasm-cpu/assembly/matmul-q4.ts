@@ -35,7 +35,7 @@ function dot(activations: v128, nibbles: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function join(h: v128, m: v128, l: v128): v128 {
-  const upper = i32x4.add(i32x4.shl(i32x4.extadd_pairwise_i16x8_s(h), 8), i32x4.extadd_pairwise_i16x8_s(m));
+  const upper = i32x4.add(i32x4.dot_i16x8_s(h, i16x8.splat(256)), i32x4.extadd_pairwise_i16x8_s(m));
   return whole(upper, i32x4.extadd_pairwise_i16x8_s(l));
 }
 
