@@ -25,22 +25,39 @@ function dot16(w: usize, xs: usize): v128 {
   return joinPairs(a, b);
 }
 
+/** Two blocks of 16 columns of one group with scales of their own, added to `sum`. */
+// @ts-ignore: decorator
+@inline
+function twoBlocks(sum: v128, w: usize, hi: usize, lo: usize, scale: usize): v128 {
+  const q = w + headBytes(PLAIN_TWICE);
+  const x = v128.load32_splat(scale);
+  sum = madd(f32x4.mul(fourScales(PLAIN_TWICE, w), whole(dot16(q, hi), dot16(q, lo))), x, sum);
+  const second = whole(dot16(q + 64, hi + 32), dot16(q + 64, lo + 32));
+  return madd(f32x4.mul(fourSeconds(PLAIN_TWICE, w, 1), second), x, sum);
+}
+
 /** One block of 32 columns of one group, added to `sum`. Times a power of two, `x`, is exact, fused or not. */
 // @ts-ignore: decorator
 @inline
 function block(form: i32, sum: v128, w: usize, hi: usize, lo: usize, scale: usize, blockSum: usize): v128 {
   const q = w + headBytes(form);
-  const scales = fourScales(form, w);
-  const x = v128.load32_splat(scale);
-  const upper0 = dot16(q, hi);
-  const lower0 = dot16(q, lo);
-  const upper1 = dot16(q + 64, hi + 32);
-  const lower1 = dot16(q + 64, lo + 32);
-  if (form == PLAIN_TWICE) {
-    sum = madd(f32x4.mul(scales, whole(upper0, lower0)), x, sum);
-    return madd(f32x4.mul(fourSeconds(form, w, 1), whole(upper1, lower1)), x, sum);
+  let upper0 = i32x4.splat(0);
+  let upper1 = i32x4.splat(0);
+  let lower0 = i32x4.splat(0);
+  let lower1 = i32x4.splat(0);
+  for (let j: usize = 0; j < 8; j++) {
+    const v = v128.load(q + (j << 4));
+    const v0 = i16x8.extend_low_i8x16_s(v);
+    const v1 = i16x8.extend_high_i8x16_s(v);
+    const h = v128.load64_splat(hi + (j << 3));
+    const l = v128.load64_splat(lo + (j << 3));
+    upper0 = i32x4.add(upper0, i32x4.dot_i16x8_s(v0, h));
+    upper1 = i32x4.add(upper1, i32x4.dot_i16x8_s(v1, h));
+    lower0 = i32x4.add(lower0, i32x4.dot_i16x8_s(v0, l));
+    lower1 = i32x4.add(lower1, i32x4.dot_i16x8_s(v1, l));
   }
-  const product = f32x4.mul(scales, whole(i32x4.add(upper0, upper1), i32x4.add(lower0, lower1)));
+  const x = v128.load32_splat(scale);
+  const product = f32x4.mul(fourScales(form, w), whole(joinPairs(upper0, upper1), joinPairs(lower0, lower1)));
   if (form == PLAIN || form == SHORT) return madd(product, x, sum);
   const mins = f32x4.mul(fourSeconds(form, w, 1), v128.load32_splat(blockSum));
   return f32x4.add(sum, madd(product, x, mins));
@@ -64,7 +81,10 @@ function groups(form: i32, op: usize, from: i32, to: i32): void {
     let sum = startOf(y, add);
     for (let b = 0; b < blocks; b++) {
       const at = <usize>b;
-      sum = block(form, sum, w, hi + (at << 6), lo + (at << 6), scale + (at << 2), blockSum + (at << 2));
+      const h = hi + (at << 6);
+      const l = lo + (at << 6);
+      const x = scale + (at << 2);
+      sum = form == PLAIN_TWICE ? twoBlocks(sum, w, h, l, x) : block(form, sum, w, h, l, x, blockSum + (at << 2));
       w += blockBytesQ8(form);
     }
     v128.store(y, f32x4.mul(sum, f32x4.splat(UP)));
