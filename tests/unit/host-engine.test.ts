@@ -223,6 +223,7 @@ describe('the choice of a backend', () => {
         phase: 'weights',
         text: expect.stringContaining('Measuring what this device can do.'),
       });
+    expect((await engine.status()).devices).toMatchObject([{ self: true, state: 'loading' }]);
     proceed();
     await first;
     expect(events.progress.at(-1)?.phase).toBe('ready');

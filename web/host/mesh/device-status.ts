@@ -49,7 +49,8 @@ function statusOf(
         : 'lost'
     : hub.distrusted.has(index)
       ? 'lost'
-      : progress
+      : // This device is in its own mesh before it has been measured.
+        progress || (self && !about)
         ? 'loading'
         : !about
           ? 'joining'
