@@ -305,7 +305,11 @@ test.describe('an engine that fails', () => {
   });
 
   test('by a GPU that computes wrong numbers uses WASM, and tells why', async ({ page, server }) => {
+    // One that computes on the processor is not measured at all.
     const wrongReadback = `
+      Object.defineProperty(GPUAdapter.prototype, 'info', {
+        get: () => ({ description: 'played GPU', vendor: '', architecture: '', device: '', isFallbackAdapter: false }),
+      });
       const { getMappedRange } = GPUBuffer.prototype;
       GPUBuffer.prototype.getMappedRange = function (...range) {
         const bytes = getMappedRange.apply(this, range);
@@ -320,6 +324,20 @@ test.describe('an engine that fails', () => {
     expect(await failedLoad(page, { model: TINY, backend: 'webgpu' })).toMatchObject({
       code: 'wrong-numbers',
     });
+  });
+
+  test('by a GPU that is the processor is no failure: WASM computes, and nothing is measured', async ({
+    page,
+    server,
+  }) => {
+    const noDevice = `GPUAdapter.prototype.requestDevice = async () => { throw new Error('played') };
+      Object.defineProperty(GPUAdapter.prototype, 'info', {
+        get: () => ({ description: 'SwiftShader', vendor: '', architecture: '', device: '', isFallbackAdapter: false }),
+      });`;
+    await openWith(noDevice, page, server, '');
+    const info = await load(page, { model: TINY, backend: 'auto' });
+    expect(info.backend).toBe('wasm');
+    expect(info.notes.join()).toContain('SwiftShader (software), is the processor too');
   });
 
   test('to find a GPU uses WASM, and tells why', async ({ page, server }) => {

@@ -86,14 +86,15 @@ test.describe('the default model', () => {
       }
     }
 
-    // What they allocate, against what the plan foretells for their memory.
+    // What they allocate, against what the plan foretells for the backend that takes more: with the vocabulary in 8 bits
+    // WASM takes 34 bytes a block of it instead of 36.
     const preview = await host.evaluate(() => window.edgevisor.previewRatios('2:3:3'));
     const status = await host.evaluate(() => window.edgevisor.status());
     for (const { device, weightBytes } of preview.devices) {
       const held = status.devices[device].weightBytes;
-      expect(Math.abs(held / weightBytes - 1), `device ${device} holds ${held}, foretold ${weightBytes}`).toBeLessThan(
-        0.02,
-      );
+      const fits = `device ${device} holds ${held}, foretold ${weightBytes}`;
+      expect(held / weightBytes, fits).toBeLessThanOrEqual(1);
+      expect(held / weightBytes, fits).toBeGreaterThan(34 / 36);
     }
 
     // All pages anew, with what their browsers keep.

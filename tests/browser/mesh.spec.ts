@@ -127,8 +127,11 @@ test('one without WebRTC is relayed, the others are not, and each says what it h
   });
   for (const [index, device] of devices.entries()) {
     const { weightBytes, kvBytes } = preview.devices[index];
-    expect(device.weightBytes / weightBytes, `weights of device ${index}`).toBeCloseTo(1, 1);
-    expect(device.kvBytes, `KV of device ${index}`).toBe(kvBytes);
+    // Foretold for the backend that takes more: WASM has no minima of Q4_0, 18 bytes a block instead of 20.
+    expect(device.weightBytes / weightBytes, `weights of device ${index}`).toBeLessThanOrEqual(1);
+    expect(device.weightBytes / weightBytes, `weights of device ${index}`).toBeGreaterThanOrEqual(18 / 20);
+    // WASM keeps whole groups of 12 positions: 264 where the context has 256.
+    expect(device.kvBytes / kvBytes, `KV of device ${index}`).toBe(264 / 256);
     expect(device.memoryUsed).toBeGreaterThan(device.weightBytes + device.kvBytes);
     expect(device.gmacs).toBeGreaterThan(0);
     // Two partial sums a layer to each of the two others, and as many back.
