@@ -113,8 +113,8 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
   let host: Link | undefined;
   let model: Model | undefined;
   let backend: Backend | undefined;
-  /** One that is being made: whoever wants one meanwhile gets the same. */
-  let making: Promise<Backend> | undefined;
+  /** One that is being made: whoever wants one for the same model meanwhile gets the same. */
+  let making: { from: Model; made: Promise<Backend> } | undefined;
   let executor: Executor | undefined;
   /** Tiles in the backend that no plan needs. */
   let warm: WarmTiles | undefined;
@@ -174,17 +174,23 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
 
   async function backendFor(assignment: Assignment, from: Model): Promise<Backend> {
     if (backend) return backend;
-    making ??= newBackend(assignment, from).finally(() => {
-      making = undefined;
+    if (making?.from === from) return making.made;
+    const made = newBackend(assignment, from).finally(() => {
+      if (making?.made === made) making = undefined;
     });
-    return making;
+    making = { from, made };
+    return made;
   }
 
-  async function newBackend({ context, maxBatch, profile }: Assignment, { catalogue }: Model): Promise<Backend> {
-    const made = await makeBackend({ hyper: catalogue.hyper, context, maxBatch, profile });
+  async function newBackend({ context, maxBatch, profile }: Assignment, from: Model): Promise<Backend> {
+    const made = await makeBackend({ hyper: from.catalogue.hyper, context, maxBatch, profile });
+    if (model !== from) {
+      made.destroy();
+      throw new DeviceError('lost', 'The model was unloaded while its device was being made.');
+    }
     backend = made;
     warm = createWarmTiles({
-      tied: catalogue.hyper.tied,
+      tied: from.catalogue.hyper.tied,
       drop: (tile) => made.dropTile(tile),
       most: warmLimit,
     });
@@ -265,10 +271,10 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       signal,
     );
     const reader = await current.reader;
+    signal.throwIfAborted();
     const device = backendFor(assignment, current);
     // Whoever loads into it finds the failure.
     device.catch(() => undefined);
-    signal.throwIfAborted();
     let told = Number.NEGATIVE_INFINITY;
     const loaded = loadMissing({
       ...{ catalogue: current.catalogue, reader, backend: device, share, signal },
