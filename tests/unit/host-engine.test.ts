@@ -239,6 +239,13 @@ describe('the choice of a backend', () => {
     expect((await answer()).ids).toEqual(greedy);
   });
 
+  it('says at once why nothing can compute here, also while it waits for devices', async () => {
+    const { engine, events, load } = setUp({ wasm: { make: noAdapter } });
+    await expect(load({ ratios: '1:1' })).rejects.toMatchObject({ code: 'no-adapter' });
+    expect(events.log.at(-1)).toMatchObject({ level: 'error', code: 'no-adapter' });
+    expect((await engine.status()).state).toBe('failed');
+  });
+
   it('does not believe wrong numbers', async () => {
     const webgpu: Faults = { answer: (values) => values.map((value, i) => (i % 7 ? value : -value)) };
     const info = await setUp({ webgpu }).load({ backend: 'auto' });

@@ -106,9 +106,12 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   }
   // Weights arrive meanwhile; but a model that is there is not given up for one that cannot be computed here.
   const measuring = measure();
-  measuring.catch(() => undefined);
+  // Whatever waits for devices or weights ends with the measurement's failure.
+  const unmeasurable = new AbortController();
+  measuring.catch((reason) => unmeasurable.abort(reason));
+  const until = AbortSignal.any([signal, unmeasurable.signal]);
   if (parts.replaces) await measuring;
-  signal.throwIfAborted();
+  until.throwIfAborted();
 
   const here = () =>
     (lends ? [OWN] : []).concat(
@@ -129,7 +132,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
   const sized = contextSize(hyper, request.context, needsOf(model.catalogue, first, limitOf));
   const { context } = sized;
   notes.push(...sized.notes);
-  signal.throwIfAborted();
+  until.throwIfAborted();
   await parts.makeRoom();
 
   const spotCheck = request.verify
@@ -276,7 +279,7 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
       }
       const wanted = ratios === undefined ? 'a device that lends itself' : `enough devices for ${ratios}`;
       progress('devices', `Waiting for ${wanted}: ${here.length} here so far. Open the room's link on another device.`);
-      await hub.change(signal);
+      await hub.change(until);
     }
   }
 
@@ -306,11 +309,11 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     let plan = first;
     for (;;) {
       try {
-        if (conductor.broken) await conductor.restart(plan, signal);
-        else await conductor.apply(plan, { signal });
+        if (conductor.broken) await conductor.restart(plan, until);
+        else await conductor.apply(plan, { signal: until });
         return;
       } catch (error) {
-        signal.throwIfAborted();
+        until.throwIfAborted();
         plan = await planAfter(error, plan);
       }
     }
