@@ -74,6 +74,26 @@ describe('WebGPU that runs on the processor', () => {
     expect(softwareAdapter).toHaveBeenCalledTimes(1);
   });
 
+  it('a browser that does not say what it is computes with WASM, and so does one that never says it', async () => {
+    const broken = vi.fn(() => Promise.reject(new TypeError('info is undefined')));
+    const { kind, notes } = await createChooser({ wasm: reference, webgpu: reference, softwareAdapter: broken }).choose(
+      'auto',
+      MODEL,
+    );
+    expect([kind, notes.join()]).toEqual(['wasm', expect.stringContaining('info is undefined')]);
+
+    const silent = createChooser({ wasm: reference, webgpu: reference, softwareAdapter: () => new Promise(() => {}) });
+    await silent.measure('wasm');
+    vi.useFakeTimers();
+    try {
+      const choosing = silent.choose('auto', MODEL);
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect((await choosing).notes.join()).toContain('did not answer');
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('a GPU is measured', async () => {
     softwareAdapter.mockResolvedValue(undefined);
     const webgpu = vi.fn<MakeBackend>(() => Promise.reject(new DeviceError('lost', 'asked for')));

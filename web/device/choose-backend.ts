@@ -2,7 +2,15 @@
 import type { HyperParameters } from '../model/types.ts';
 import { type BackendChoice, DeviceError } from './backend.ts';
 import { messageOf } from './errors.ts';
-import { checkAnswers, type MakeBackend, type Measurement, type Probed, probeBackend, tokenMs } from './probe.ts';
+import {
+  checkAnswers,
+  type MakeBackend,
+  type Measurement,
+  type Probed,
+  probeBackend,
+  tokenMs,
+  withPatience,
+} from './probe.ts';
 
 export type BackendKind = 'wasm' | 'webgpu';
 
@@ -64,7 +72,7 @@ export function createChooser(make: BackendMakers): BackendChooser {
    * there, and many seconds to compile.
    */
   function softwareAdapter(): Promise<string | undefined> {
-    software ??= make.softwareAdapter?.() ?? Promise.resolve(undefined);
+    software ??= withPatience(async () => make.softwareAdapter?.());
     return software;
   }
 
@@ -74,15 +82,13 @@ export function createChooser(make: BackendMakers): BackendChooser {
       const wasm = await probe('wasm');
       const told = wasm.note === undefined ? [] : [wasm.note];
       if (wanted === 'wasm') return { kind: 'wasm', measurement: wasm, notes: told };
-      if (wanted === 'auto') {
-        const name = await softwareAdapter();
+      let webgpu: Probed;
+      try {
+        const name = wanted === 'auto' ? await softwareAdapter() : undefined;
         if (name !== undefined) {
           const why = `WASM computes: the only adapter that WebGPU has here, ${name}, is the processor too, and slower.`;
           return { kind: 'wasm', measurement: wasm, notes: [why, ...told] };
         }
-      }
-      let webgpu: Probed;
-      try {
         webgpu = await probe('webgpu');
       } catch (error) {
         if (wanted === 'webgpu') throw explained(error);

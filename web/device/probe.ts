@@ -279,7 +279,11 @@ export function patiently(make: MakeBackend): MakeBackend {
     });
 }
 
-async function withPatience<T>(work: (given: { up: boolean }) => Promise<T>): Promise<T> {
+/**
+ * What `work` gives; rejects with DeviceError `lost` when it takes longer than a driver may, and `work` is told by `given.up`,
+ * so that it undoes what comes later.
+ */
+export async function withPatience<T>(work: (given: { up: boolean }) => Promise<T>): Promise<T> {
   const given = { up: false };
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
