@@ -87,7 +87,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
 
   function floats(values: Float32Array): number {
     const at = memory.allocate(values.byteLength);
-    memory.f32().set(values, at >> 2);
+    memory.f32().set(values, at >>> 2);
     return at;
   }
 
@@ -104,11 +104,11 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     if (scratch && key === scratchKey) return scratch;
     // The residual stream lives from step to step: it moves with the scratch.
     const size = maxBatch * hyper.dim;
-    const residual = scratch && memory.f32().slice(scratch.residual >> 2, (scratch.residual >> 2) + size);
+    const residual = scratch && memory.f32().slice(scratch.residual >>> 2, (scratch.residual >>> 2) + size);
     scratch?.free();
     const sizes = { maxBatch, dim: hyper.dim, headDim: hyper.headDim, ropeDims: hyper.rope.dims, context, threads };
     scratch = createScratch(memory, { ...sizes, heads, kvHeads, ffn });
-    if (residual) memory.f32().set(residual, scratch.residual >> 2);
+    if (residual) memory.f32().set(residual, scratch.residual >>> 2);
     scratchKey = key;
     return scratch;
   }
@@ -136,7 +136,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
       ...{ embedding, head, logits: logits.at, summary: best ? logits.summary : undefined },
     });
     const made = { at: memory.allocate(Math.max(4, words.byteLength)), ops: words.length / OP_FIELDS, sections };
-    memory.i32().set(words, made.at >> 2);
+    memory.i32().set(words, made.at >>> 2);
     programs.set(key, made);
     return made;
   }
@@ -146,7 +146,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     const half = dims / 2;
     const table = memory.f32();
     for (let t = 0; t < count; t++) {
-      const base = (at >> 2) + t * dims;
+      const base = (at >>> 2) + t * dims;
       for (let i = 0; i < half; i++) {
         const angle = (position + t) * frequencies[i];
         table[base + i] = Math.cos(angle) * magnitude;
@@ -180,8 +180,8 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     const resident = program(step);
     const { at, ops: opCount } = resident;
     const size = count * hyper.dim;
-    const residualAt = buffers.residual >> 2;
-    if (step.ids) memory.u32().set(step.ids.subarray(0, count), buffers.ids >> 2);
+    const residualAt = buffers.residual >>> 2;
+    if (step.ids) memory.u32().set(step.ids.subarray(0, count), buffers.ids >>> 2);
     if (step.residual) memory.f32().set(step.residual.subarray(0, size), residualAt);
     if (step.add) {
       const residual = memory.f32();
@@ -189,7 +189,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     }
     writeRopeTable(buffers.table, position, count);
     const words = memory.i32();
-    for (let i = 0; i < opCount; i++) words[(at >> 2) + i * OP_FIELDS + TAKEN] = 0;
+    for (let i = 0; i < opCount; i++) words[(at >>> 2) + i * OP_FIELDS + TAKEN] = 0;
     words[POSITION] = position;
     words[COUNT] = count;
     if (step.best) memory.f32()[SELECTION_SCALE] = scaleOf(step.best.temperature);
@@ -203,7 +203,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     const view = memory.f32();
     if (step.output === 'none') return view.subarray(0, 0);
     if (step.output === 'best') {
-      const from = logits.summary >> 2;
+      const from = logits.summary >>> 2;
       const blocks = view.subarray(from, from + 2 * blocksOf(head.rows));
       return selectBest(logitsView(view, 1), blocks, step.best ?? { top: 0, temperature: 0 });
     }
@@ -211,14 +211,14 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
       const positions = headOp?.positions === 'all' ? count : 1;
       return logitsView(view, positions);
     }
-    const from = step.output === 'partial' ? buffers.partial >> 2 : residualAt;
+    const from = step.output === 'partial' ? buffers.partial >>> 2 : residualAt;
     return view.subarray(from, from + size);
   }
 
   /** Rows are padded to groups of 4 in memory; the caller sees them dense. */
   function logitsView(view: Float32Array, positions: number): Float32Array {
     const padded = Math.ceil(head.rows / 4) * 4;
-    const from = logits.at >> 2;
+    const from = logits.at >>> 2;
     if (padded === head.rows || positions === 1) return view.subarray(from, from + positions * head.rows);
     const dense = new Float32Array(positions * head.rows);
     for (let t = 0; t < positions; t++) {
@@ -263,7 +263,7 @@ export async function createWasmBackend(options: WasmOptions): Promise<Backend> 
     });
     const words = (values: number[]) => {
       const at = memory.allocate(4 * values.length);
-      memory.u32().set(values, at >> 2);
+      memory.u32().set(values, at >>> 2);
       return at;
     };
     const runs = headRuns(share.qToKv);

@@ -84,12 +84,12 @@ function placeOf({ at, room: all, headDim }: KvHead, position: number) {
   const room = Math.min(CHUNK, all - chunk * CHUNK);
   const start = at + chunk * CHUNK * (4 * headDim + 8);
   const lane = inChunk % TOGETHER;
-  const scales = (start + 2 * room * headDim) >> 2;
+  const scales = (start + 2 * room * headDim) >>> 2;
   return {
-    keys: (start >> 2) + (inChunk - lane) * (headDim / 2) + lane,
+    keys: (start >>> 2) + (inChunk - lane) * (headDim / 2) + lane,
     keyScale: scales + inChunk,
     valueScale: scales + room + inChunk,
-    values: ((scales + 2 * room) << 1) + (inChunk & 1),
+    values: 2 * (scales + 2 * room) + (inChunk & 1),
     stride: TOGETHER * room,
     before: inChunk & ~1,
   };

@@ -79,8 +79,8 @@ export function packTile(data: TileData, memory: WasmMemory): Packing {
   return {
     bytes: tileBytes(recordsOf({ kind, scales: undefined }), rows, cols),
     writeTo(at) {
-      if (kind === 'f32') putValues(rows, cols, values, memory.f32(), at >> 2);
-      else putValues(rows, cols, values, memory.i16(), at >> 1);
+      if (kind === 'f32') putValues(rows, cols, values, memory.f32(), at >>> 2);
+      else putValues(rows, cols, values, memory.i16(), at >>> 1);
       return { kind, scales: undefined, at };
     },
   };

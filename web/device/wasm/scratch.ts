@@ -122,7 +122,7 @@ export function createScratch(memory: WasmMemory, size: ScratchSize): Scratch {
       if (known !== undefined) return known;
       const at = allocate(RECORD_BYTES);
       const { hml, hi, lo, scale, sum, f32 } = buffer;
-      memory.u32().set([hml, hi, lo, scale, sum, f32, n], at >> 2);
+      memory.u32().set([hml, hi, lo, scale, sum, f32, n], at >>> 2);
       records.set(key, at);
       return at;
     },
