@@ -169,6 +169,25 @@ describe.each([16, 24, 80])('keys and values of heads of %i', (headDim) => {
     expect(await runTo(to, 395, 398, 3)).toEqual(await runTo(from, 395, 398, 3));
   });
 
+  test('are not read beyond the position of a token, whatever is left there', async () => {
+    const context = 398;
+    const [empty, used] = [await make(context), await make(context)];
+    const k = new Int16Array(context * headDim).fill(-32768);
+    const rest = {
+      k,
+      v: k,
+      kScales: new Float32Array(context).fill(NaN),
+      vScales: new Float32Array(context).fill(NaN),
+    };
+    for (const head of [0, 1]) await used.writeKv(0, head, 0, rest);
+    const ends = [0, 1, 2, 3, 6, 8, 9, 13, 383, 384, 385, 386, 394, 395, context];
+    for (const [i, end] of ends.slice(1).entries()) {
+      const logits = await runTo(empty, ends[i]!, end, 3);
+      expect(logits.every(Number.isFinite)).toBe(true);
+      expect(await runTo(used, ends[i]!, end, 3)).toEqual(logits);
+    }
+  });
+
   test('are written anew from the position of an edit on', async () => {
     const [edited, fresh] = [await make(480), await make(480)];
     await runTo(edited, 0, 430, 3);

@@ -5,7 +5,7 @@ import type { Range } from '../../plan/types.ts';
 
 /**
  * Bytes of a block of 32 values on the backend that takes more for it: where the scales of a type are halves, WASM keeps them
- * as such, WebGPU those of 4-bit weights. Tiles whose halves reach too far have f32 and take 4 bytes more a number.
+ * as such, WebGPU those of 4-bit weights. Tiles whose halves reach too far have f32, which is 4 bytes more a block of 4-bit ones.
  */
 const DEVICE_BLOCK_BYTES: Readonly<Record<TensorType, number>> = {
   F32: 128,
