@@ -1,5 +1,6 @@
 /** The whole mesh in one process: host, members and links in memory, on the WASM backend, with small real models. */
 import { afterEach, describe, expect, test } from 'vitest';
+import { BulkSlot, encodeKv } from '../../../web/device/member/kv-copy.ts';
 import { createMemberService, type MemberService } from '../../../web/device/member/service.ts';
 import { toWireModel } from '../../../web/device/member/wire-model.ts';
 import { createWasmBackend } from '../../../web/device/wasm/index.ts';
@@ -10,14 +11,14 @@ import {
   type TransitionReport,
 } from '../../../web/host/mesh/conductor.ts';
 import { createDevices } from '../../../web/host/mesh/devices.ts';
-import type { Assignment } from '../../../web/mesh/control.ts';
+import type { Assignment, ToHost } from '../../../web/mesh/control.ts';
 import { loopback } from '../../../web/mesh/loopback.ts';
 import { parseRatios } from '../../../web/plan/ratios.ts';
 import { makePlan } from '../../../web/plan/split.ts';
 import { tinyModels } from '../../support/golden.ts';
 import { greedy } from '../../support/in-process.ts';
-import { kernelModule, type OpenModel, openModel, wholeShare } from '../../support/node-model.ts';
-import { meshed } from '../mesh/linked.ts';
+import { kernelModule, type OpenModel, openModel, repoPath, wholeShare } from '../../support/node-model.ts';
+import { linked, meshed, settled } from '../mesh/linked.ts';
 
 const CONTEXT = 256;
 const BATCH = 8;
@@ -210,4 +211,47 @@ describe('a switch within a token', () => {
     expect(text).toEqual(await alone(model, ids, 8));
     expect(group.conductor.plan?.epoch).toBe(2);
   });
+});
+
+/** They would be written over whatever else the device has in memory. */
+test('keys and values beyond the context end the link that they came over', async () => {
+  const model = await openModel(repoPath('tests/fixtures/tiny-llama.Q4_0.gguf'));
+  const { headDim } = model.hyper;
+  const { a, b } = await linked(0, 1);
+  const service = createMemberService({
+    self: 1,
+    about: async () => ({
+      ...{ backend: 'wasm', description: '', threads: 1, gmacs: 1, readbackMs: 0, memoryLimit: 1e9 },
+    }),
+    makeBackend: (options) => createWasmBackend({ ...options, threads: 1, module }),
+    openStore: async () => undefined,
+    openServerFiles: async () => model.file.source,
+  });
+  closing.push(() => service.close());
+  const prepared = new Promise<void>((resolve) =>
+    a.onControl((message) => (message as ToHost).type === 'prepared' && resolve()),
+  );
+  a.onBulk(() => undefined);
+  service.setHost(b);
+  a.sendControl({ type: 'model', model: toWireModel(model.file, model.catalogue, { kind: 'server', files: [] }) });
+  const settings = { epoch: 1, wire: 'f32', verify: false, profile: false, context: 64, maxBatch: BATCH } as const;
+  a.sendControl({
+    type: 'prepare',
+    assignment: { ...settings, share: wholeShare(model.hyper), members: [1], next: [] },
+  });
+  await prepared;
+  const send = (from: number) => {
+    const [k, scales] = [new Int16Array(2 * headDim), new Float32Array(2)];
+    const slice = { k, v: k, kScales: scales, vScales: scales };
+    return a.sendBulk(
+      { epoch: 1, slot: BulkSlot.kv, transfer: from },
+      encodeKv({ layer: 0, kvHead: 0, from, slice, following: 1 }),
+    );
+  };
+  await send(62);
+  await settled();
+  expect(b.failure).toBeUndefined();
+  await send(63);
+  await settled();
+  expect(b.failure?.message).toMatch(/beyond the context/);
 });

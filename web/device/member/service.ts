@@ -11,6 +11,7 @@ import {
   type WireModel,
 } from '../../mesh/control.ts';
 import { MeshError } from '../../mesh/errors.ts';
+import { FrameError } from '../../mesh/frames.ts';
 import type { Link } from '../../mesh/link.ts';
 import { type ByteSource, type Catalogue, ModelError } from '../../model/types.ts';
 import { type Backend, type BackendOptions, DeviceError } from '../backend.ts';
@@ -420,7 +421,9 @@ export function createMemberService(options: MemberServiceOptions): MemberServic
       }
       if (slot !== BulkSlot.kv || prepared?.assignment.epoch !== wanted || !model) return;
       const block = decodeKv(bytes, model.catalogue.hyper.headDim);
-      const { kv, kvPeers, received } = prepared;
+      const { assignment, kv, kvPeers, received } = prepared;
+      // Backends write where a position lies, whatever else is there.
+      if (block.from + block.slice.kScales.length > assignment.context) throw new FrameError('KV beyond the context');
       kv.push(block);
       kvPeers.add(peer);
       const sum = (received.get(peer) ?? 0) + bytes.length - KV_HEADER_BYTES;
