@@ -320,8 +320,8 @@ test('memory is given back', async () => {
   expect(backend.memory().kv).toBe(before.kv / 2);
 });
 
-test('heads wider than the kernels have room for are refused', async () => {
-  const { hyper } = randomModel({ ...SMALL, headDim: 392 }, ['q4'], 1, 5);
+test.each([392, 100])('heads of %i values, for which the kernels are not made, are refused', async (headDim) => {
+  const { hyper } = randomModel({ ...SMALL, heads: 8, kvHeads: 8, headDim }, ['q4'], 1, 5);
   await expect(wasm(hyper, false)).rejects.toMatchObject({ code: 'unsupported' });
 });
 

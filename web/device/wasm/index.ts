@@ -38,17 +38,17 @@ interface ResidentProgram {
   sections: Section[];
 }
 
-/** Rejects with DeviceError `unsupported` without WASM SIMD or for heads wider than a chunk, `memory` when the scratch does not fit. */
+/** Rejects with DeviceError `unsupported` without WASM SIMD or for heads of a width that the kernels lack, `memory` when the scratch does not fit. */
 export async function createWasmBackend(options: WasmOptions): Promise<Backend> {
   const { hyper, context, maxBatch } = options;
   const features = wasmFeatures();
   if (!features.simd) {
     throw new DeviceError('unsupported', 'This browser has no WebAssembly SIMD. Update it to compute here.');
   }
-  if (hyper.headDim > CHUNK) {
+  if (hyper.headDim > CHUNK || hyper.headDim % 8 !== 0) {
     throw new DeviceError(
       'unsupported',
-      `The processor's kernels have attention heads of ${CHUNK} values at most, not ${hyper.headDim}.`,
+      `The processor's kernels have attention heads of a multiple of 8 values, ${CHUNK} at most, not ${hyper.headDim}.`,
     );
   }
   const relaxed = features.relaxed && !options.plain;
