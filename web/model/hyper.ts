@@ -79,7 +79,8 @@ export function hyperParameters(metadata: Metadata, facts: TensorFacts): { hyper
   ] as const) {
     if (width % CUT !== 0) throw new ModelError('unsupported', `The ${what} ${width} is not a multiple of ${CUT}.`);
   }
-  if (headDim % 2 !== 0) throw new ModelError('unsupported', `The head width ${headDim} is odd.`);
+  // The kernels' vectors.
+  if (headDim % 8 !== 0) throw new ModelError('unsupported', `The head width ${headDim} is not a multiple of 8.`);
   refuseAttentionScale(read, headDim);
 
   const notes: string[] = [];

@@ -186,6 +186,13 @@ describe('catalogue', () => {
       'corrupt',
       /24 heads .* 256/,
     ],
+    [
+      'heads that the kernels lack',
+      llama,
+      { metadata: { 'llama.attention.key_length': 20, 'llama.attention.value_length': 20 } },
+      'unsupported',
+      /head width 20/,
+    ],
     ['odd rope', llama, { metadata: { 'llama.rope.dimension_count': 18 } }, 'corrupt', /18 rotating/],
     [
       'more layers than there are',
