@@ -68,6 +68,8 @@ export function createConnection(options: ConnectionOptions): Connection {
   const leads = self < peer;
   let member = options.member;
   let attempt = 0;
+  /** Attempts with the page that the other side has now. */
+  const begun = new Set<number>();
   let kind: LinkKind = 'webrtc';
   let state: LinkStatus['state'] = 'connecting';
   let rttMs = Number.NaN;
@@ -92,6 +94,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   function begin(number: number, by: LinkKind): void {
     end('lost', `The link to device ${peer} is being made anew.`);
     attempt = number;
+    begun.add(number);
     kind = by;
     active = true;
     rttMs = Number.NaN;
@@ -189,15 +192,17 @@ export function createConnection(options: ConnectionOptions): Connection {
   }
 
   function down(of: number, code: string, message: string): void {
+    // Why a link ended may be told after the other side has asked for the next one.
+    if (FINAL_CODES.has(code) && begun.has(of) && state !== 'refused') {
+      end(code, message);
+      setState('refused', message);
+      return;
+    }
     if (!active || of !== attempt) return;
     if (kind === 'webrtc' && state !== 'up') rtcFailures++;
     // The network may be another one by now.
     if (kind === 'relay' && state === 'up' && rtcWasUp) rtcFailures = 0;
     end(code, message);
-    if (FINAL_CODES.has(code)) {
-      setState('refused', message);
-      return;
-    }
     setState('lost', message);
     // One that said goodbye comes back by itself, if at all.
     if (code === 'left' || !member.online) return;
@@ -234,6 +239,7 @@ export function createConnection(options: ConnectionOptions): Connection {
         rtcFailures = 0;
         rtcWasUp = false;
         failures = 0;
+        begun.clear();
         if (!leads) attempt = 0;
         setState('connecting');
         if (leads) lead();
