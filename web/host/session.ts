@@ -97,12 +97,10 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
     ...{ wanted: request.backend, chooser: parts.chooser, make: parts.backends },
     note: (text) => notes.push(text),
   });
-  let measured = !lends;
   async function measure(): Promise<void> {
-    if (measured) return;
+    if (!lends) return;
     progress('probe', MEASURING);
     notes.push(...(await own.choose(hyper)).notes);
-    measured = true;
   }
   // Weights arrive meanwhile; but a model that is there is not given up for one that cannot be computed here.
   const measuring = measure();
@@ -346,8 +344,8 @@ export async function loadSession(request: LoadRequest, parts: SessionParts, sig
       sum.fetched += one?.fetched ?? 0;
       sum.total += one?.total ?? 0;
     }
-    if (sum.total > 0)
-      progress('weights', weightsText(sum) + (measured ? '' : ` ${MEASURING}`), sum.stored + sum.fetched, sum.total);
+    const measuring = lends && !own.measurement ? ` ${MEASURING}` : '';
+    if (sum.total > 0) progress('weights', weightsText(sum) + measuring, sum.stored + sum.fetched, sum.total);
   }
 
   function heal(failure: DeviceError): Promise<void> {
