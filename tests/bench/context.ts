@@ -1,14 +1,12 @@
 /** `npm run bench -- context`: decode speed by position and prefill time by length, through the page's own handle. */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { DEFAULT_MODELS_DIR } from '../../signaling-server/options.ts';
 import { DEFAULT_MODEL } from '../browser/support/models.ts';
 import { openModel } from '../support/node-model.ts';
 import { BenchError } from './bench-error.ts';
 import { openBrowser } from './browser.ts';
 import { type ContextEngine, type ContextResult, contextPlots, renderContext } from './context-report.ts';
 import { loadAverage, machine } from './machine.ts';
+import { modelFile } from './model-file.ts';
 import { wholeAboveZero } from './options.ts';
 import type { BenchPage } from './page.ts';
 import { readPrompts } from './prompt.ts';
@@ -52,10 +50,7 @@ export async function main(args: string[]): Promise<void> {
     console.log(USAGE);
     return;
   }
-  const directory = process.env.MODELS_DIR || DEFAULT_MODELS_DIR;
-  const path = join(directory, `${options.model}.gguf`);
-  if (!existsSync(path))
-    throw new BenchError(`There is no ${path}. "npm start" fetches the default model; --model names another.`);
+  const { directory, path } = modelFile(options.model);
   const [base] = await readPrompts(path, [BASE_TOKENS]);
   const { hyper } = await openModel(path);
   const context = Math.max(...options.lengths, ...options.positions) + options.decode + 1;

@@ -1,11 +1,8 @@
 /** `npm run bench -- kernels`: where the time of a step goes on the WASM backend, without page, server or sampling. */
 import { fork } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ensureKernels } from '../../scripts/build.ts';
-import { DEFAULT_MODELS_DIR } from '../../signaling-server/options.ts';
 import type { HyperParameters } from '../../web/model/types.ts';
 import { DEFAULT_MODEL } from '../browser/support/models.ts';
 import { startViteServer } from '../browser/support/servers.ts';
@@ -15,6 +12,7 @@ import type { NodeRequest } from './kernels/in-node.ts';
 import type { WorkerAnswer, WorkerRequest } from './kernels/in-worker.ts';
 import { type KernelsRequest, type KernelsTimes, KINDS, weightMacs } from './kernels/measure.ts';
 import { describeMachine, loadAverage, machine } from './machine.ts';
+import { modelFile } from './model-file.ts';
 import type { BenchPage } from './page.ts';
 import { writeResults } from './results.ts';
 import { summarize } from './statistics.ts';
@@ -87,7 +85,7 @@ async function withMeasure(
   work: (measure: Measure) => Promise<void>,
 ): Promise<void> {
   if (!browser) {
-    await work(({ plain }, request) => measureInNode({ path: modelPath(model), plain, ...request }));
+    await work(({ plain }, request) => measureInNode({ path: modelFile(model).path, plain, ...request }));
     return;
   }
   const server = await startViteServer();
@@ -119,12 +117,6 @@ async function measureInPage(page: BenchPage, request: WorkerRequest): Promise<P
   );
   if ('error' in answer) throw new Error(`Measuring in Chromium failed: ${answer.error}`);
   return answer;
-}
-
-function modelPath(model: string): string {
-  const path = join(process.env.MODELS_DIR || DEFAULT_MODELS_DIR, `${model}.gguf`);
-  if (!existsSync(path)) throw new BenchError(`There is no ${path}. "npm start" fetches the default model.`);
-  return path;
 }
 
 function measureInNode(request: NodeRequest): Promise<Pick<Measured, 'hyper' | 'times'>> {

@@ -1,14 +1,12 @@
 /** `npm run bench -- single`: one device, ours against wllama and native llama.cpp on the same file and threads. */
-import { existsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DEFAULT_MODELS_DIR } from '../../signaling-server/options.ts';
-import { BenchError } from './bench-error.ts';
 import { type Engine, labelOf, type OpenEngine, type Run, type Workload } from './engine.ts';
 import { native } from './engines/native.ts';
 import { ours } from './engines/ours.ts';
 import { wllama } from './engines/wllama.ts';
 import { loadAverage, machine } from './machine.ts';
+import { modelFile } from './model-file.ts';
 import { parseSingleOptions, SINGLE, type SingleOptions, usage } from './options.ts';
 import { ensurePeers } from './peers.ts';
 import { readPrompts } from './prompt.ts';
@@ -79,11 +77,7 @@ const say = (line: string): void => console.error(line);
 
 async function prepare(options: SingleOptions): Promise<Workload> {
   const { model, prompt: promptTokens, decode: decodeTokens, rounding } = options;
-  const directory = process.env.MODELS_DIR || DEFAULT_MODELS_DIR;
-  const file = `${model}.gguf`;
-  const path = join(directory, file);
-  if (!existsSync(path))
-    throw new BenchError(`There is no ${path}. "npm start" fetches the default model; --model names another.`);
+  const { directory, file, path } = modelFile(model);
   const [prompt, shortPrompt] = await readPrompts(path, [promptTokens, SHORT_PROMPT_TOKENS]);
   return {
     ...{ directory, file, bytes: statSync(path).size },

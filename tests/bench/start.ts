@@ -1,13 +1,12 @@
 /** `npm run bench -- start`: from opening the page to the first text when nothing is there yet, against the download alone. */
-import { existsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { DEFAULT_MODELS_DIR } from '../../signaling-server/options.ts';
 import type { BackendChoice } from '../../web/api.ts';
 import { DEFAULT_MODEL } from '../browser/support/models.ts';
 import { BenchError } from './bench-error.ts';
 import { openBrowser } from './browser.ts';
 import { loadAverage, machine } from './machine.ts';
+import { modelFile } from './model-file.ts';
 import { wholeAboveZero } from './options.ts';
 import { record, writeResults } from './results.ts';
 import { type BenchServer, startOurServer } from './servers.ts';
@@ -40,10 +39,7 @@ export async function main(args: string[]): Promise<void> {
     console.log(USAGE);
     return;
   }
-  const directory = process.env.MODELS_DIR || DEFAULT_MODELS_DIR;
-  const path = join(directory, `${options.model}.gguf`);
-  if (!existsSync(path))
-    throw new BenchError(`There is no ${path}. "npm start" fetches the default model; --model names another.`);
+  const { directory, path } = modelFile(options.model);
   const loadBefore = loadAverage();
   const rows: StartRow[] = options.rates.map((rate) => ({ rate, downloadMs: [], openToTextMs: [] }));
   const server = await startOurServer(directory);
